@@ -1,0 +1,52 @@
+"""distillguard: a rate-limiting and anti-extraction gateway in front of model APIs.
+
+Read ``pipeline.py`` first: it is the path of a request from top to bottom. The rooms of the house stand
+below in ``LAYERS``; a module imports only from rooms above its own, and a test holds it to that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.app import build_app
+    from gateway.guard import Guard
+
+__version__ = "0.1.0"
+__all__ = ["Guard", "__version__", "build_app"]
+
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("types", "errors", "clock"),
+    ("settings", "files", "telemetry"),
+    ("dialects",),
+    ("identity",),
+    ("policy",),
+    ("budgets",),
+    ("upstream",),
+    ("canary",),
+    ("events",),
+    ("analysis",),
+    ("standing",),
+    ("pipeline",),
+    ("guard", "proxy"),
+    ("app",),
+    ("replay",),
+    ("console", "reports"),
+    ("server",),
+    ("demo",),
+    ("cli",),
+)
+"""Data flows downward; rooms of one line do not import each other, and ``analysis`` not ``policy``."""
+
+
+def __getattr__(name: str) -> object:
+    """Import the two public names only when asked for, so that importing the package opens nothing."""
+    if name == "Guard":
+        from gateway.guard import Guard
+
+        return Guard
+    if name == "build_app":
+        from gateway.app import build_app
+
+        return build_app
+    raise AttributeError(f"module 'gateway' has no attribute {name!r}")
