@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from gateway.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 PREFIX = "DISTILLGUARD_"
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -124,25 +122,35 @@ def check_url(name: str, url: str) -> None:
         raise ConfigError(f"{name}: got {url!r}, expected http(s)://HOST[:PORT][/PATH] without query or credentials")
 
 
+def _networks(text: str) -> tuple[Network, ...]:
+    """Address ranges separated by commas."""
+    return tuple(ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())
+
+
+def _number(text: str) -> float:
+    """A finite number >= 0."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise ValueError(text)
+    return number
+
+
+_PARSERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "int": (int, "a whole number"),
+    "float": (_number, "a number >= 0"),
+    "Secret": (Secret, "a text"),
+    "Path": (Path, "a path"),
+    "Path | None": (Path, "a path"),
+    "tuple[Network, ...]": (_networks, "address ranges such as 10.0.0.0/8,fd00::/8"),
+}
+
+
 def _parse(name: str, kind: str, value: Any) -> Any:
     """Turn a text from the environment or the command line into a field's type."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or kind not in _PARSERS:
         return value
+    parser, expected = _PARSERS[kind]
     try:
-        if kind == "int":
-            return int(value)
-        if kind == "float":
-            number = float(value)
-            if not 0 <= number < float("inf"):
-                raise ValueError(value)
-            return number
-        if kind == "Secret":
-            return Secret(value)
-        if kind.startswith("Path"):
-            return Path(value)
-        if kind.startswith("tuple[Network"):
-            return tuple(ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
+        return parser(value)
     except ValueError:
-        expected = {"int": "a whole number", "float": "a number >= 0"}.get(kind, "address ranges such as 10.0.0.0/8")
         raise ConfigError(f"{name}: got {value!r}, expected {expected}") from None
-    return value
