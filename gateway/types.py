@@ -119,6 +119,29 @@ class Standing:
 NO_STANDING = Standing()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the analysis holds of one cluster, from ``decided_at`` until ``expires_at``.
+
+    Of two verdicts on one cluster the one with the higher ``version`` counts, in whatever order they
+    arrive; an account named by several clusters belongs to the one decided last. ``members`` is the whole
+    membership. ``replaces`` names clusters that were merged into this one and are no more. ``evidence``
+    is for people (one mapping a family, numbers and words); ``signatures`` are the campaign's traits for the
+    request path, opaque to whoever only carries them.
+    """
+
+    cluster: str
+    level: Level
+    members: tuple[str, ...]
+    decided_at: float
+    expires_at: float
+    version: int = 1
+    reasons: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+    evidence: tuple[Mapping[str, JSON], ...] = ()
+    signatures: Mapping[str, JSON] = field(default_factory=dict)
+
+
 class Unit(StrEnum):
     """What a budget counts."""
 
@@ -365,6 +388,8 @@ class Event:
     level: str = "none"
     cluster: str | None = None
     rule: str | None = None
+    refusal: str | None = None
+    """The code of the refusal (``RefusalKind``), where the request was refused."""
     shadowed: tuple[str, ...] = ()
     marked: bool = False
     usage: Usage | None = None
