@@ -1,0 +1,8 @@
+"""The one seam to the model server: httpx's transport API, and a fast transport behind it."""
+
+from __future__ import annotations
+
+from gateway.upstream.interface import TranslatingTransport, UpstreamTimeouts
+from gateway.upstream.transport import open_transport
+
+__all__ = ["TranslatingTransport", "UpstreamTimeouts", "open_transport"]

@@ -1,0 +1,186 @@
+"""One HTTP/1.1 connection: an asyncio protocol that carries one exchange at a time.
+
+It knows whether it can be used again and how to be closed at once; it parses nothing and keeps no pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from typing import TYPE_CHECKING, cast
+
+import httpx
+
+from gateway.upstream.exchange import Exchange
+from gateway.upstream.wire import CHUNKED, LAST_CHUNK, chunk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from gateway.upstream.interface import UpstreamTimeouts
+    from gateway.upstream.wire import Head
+
+_JOIN_BELOW_BYTES = 64 * 1024
+"""Bodies up to this size go out in one write with their head: a copy is cheaper than a second packet."""
+
+
+class Connection(asyncio.Protocol):
+    """An open connection. ``on_free`` is told when an exchange left it usable, ``on_lost`` when it is gone."""
+
+    def __init__(
+        self, where: str, on_free: Callable[[Connection], None], on_lost: Callable[[Connection], None]
+    ) -> None:
+        self.where = where
+        self.free_since_s = 0.0
+        self._on_free = on_free
+        self._on_lost = on_lost
+        self._exchange: Exchange | None = None
+        self._sender: asyncio.Task[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._transport: asyncio.Transport
+        self._loop: asyncio.AbstractEventLoop
+        self._poll: select.poll
+
+    # What the pool does.
+
+    def is_usable(self) -> bool:
+        """Whether a request may be sent: open, and nothing (an end, stray bytes) waits in the socket.
+
+        The event loop learns of a close only when it next polls; asking the socket itself closes that gap,
+        because a request that went out on a dying connection must not be sent again.
+        """
+        return not self._transport.is_closing() and not self._poll.poll(0)
+
+    def close(self) -> None:
+        """Close at once, whatever is under way."""
+        self._transport.abort()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it is closed, or about to be."""
+        return self._transport.is_closing()
+
+    async def send(
+        self, request: httpx.Request, head: Head, body: bytes | None, timeouts: UpstreamTimeouts
+    ) -> Exchange:
+        """Send ``head`` and ``body`` (``None``: the request's stream); return when the head of the reply is there.
+
+        Raises UpstreamBroken, UpstreamTimeout or what the request's stream raises. Cancelled or failed, the
+        connection is closed.
+        """
+        exchange = self._exchange = Exchange(self, request.method, timeouts, self._loop)
+        try:
+            if body is not None:
+                self._write_whole(head.data, body)
+            else:
+                self._transport.write(head.data)
+                self._sender = self._loop.create_task(self._send_stream(exchange, request, head.body_length))
+            await exchange.wait_for_head()
+        except BaseException:
+            exchange.abandon()
+            raise
+        return exchange
+
+    def _write_whole(self, head: bytes, body: bytes) -> None:
+        """Head and body, in as few writes as is cheap."""
+        if len(body) <= _JOIN_BELOW_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(body)
+        if self._drained is None and self._exchange is not None:
+            self._exchange.request_sent()
+
+    async def _send_stream(self, exchange: Exchange, request: httpx.Request, length: int) -> None:
+        """Send the body as it comes, no faster than the upstream takes it."""
+        try:
+            async for piece in _framed(request, length):
+                self._transport.write(piece)
+                if self._drained is not None:
+                    await self._drained
+        except Exception as error:  # noqa: BLE001 - whatever the caller's stream raises is raised to the caller
+            exchange.fail(error)
+        else:
+            exchange.request_sent()
+
+    # What the exchange does.
+
+    def hold(self) -> None:
+        """Stop reading."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read again."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def unsent_bytes(self) -> int:
+        """What waits in the socket's buffer."""
+        return self._transport.get_write_buffer_size()
+
+    def done(self, *, keep: bool) -> None:
+        """The exchange ended."""
+        self._exchange = None
+        if self._sender is not None:
+            if not self._sender.done() and self._sender is not asyncio.current_task(self._loop):
+                self._sender.cancel()
+            self._sender = None
+        if keep and not self._transport.is_closing():
+            self.free_since_s = self._loop.time()
+            self._on_free(self)
+        else:
+            self._transport.abort()
+
+    # What the event loop does.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called once, before anything else."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop does not inherit from it
+        self._loop = asyncio.get_running_loop()
+        self._poll = select.poll()
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes belong to the exchange; without one they are nobody's, and the connection is unsafe."""
+        if self._exchange is not None:
+            self._exchange.feed(data)
+        else:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called once, after everything else."""
+        self.resume_writing()
+        if self._exchange is not None:
+            self._exchange.lost(exc)
+        self._on_lost(self)
+
+    def pause_writing(self) -> None:
+        """The upstream takes no more for now."""
+        self._drained = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """It takes more."""
+        if self._drained is not None:
+            if not self._drained.done():
+                self._drained.set_result(None)
+            self._drained = None
+            if self._exchange is not None and self._sender is None:
+                self._exchange.request_sent()
+
+
+async def _framed(request: httpx.Request, length: int) -> AsyncIterator[bytes]:
+    """The body's bytes as they go over the wire. Raises ValueError where they are not as many as declared."""
+    left = length
+    assert isinstance(request.stream, httpx.AsyncByteStream)
+    async for piece in request.stream:
+        if not piece:
+            continue
+        left -= len(piece)
+        if length != CHUNKED and left < 0:
+            raise ValueError(f"got more than the declared {length} bytes of body, expected as many")
+        yield chunk(piece) if length == CHUNKED else piece
+    if length == CHUNKED:
+        yield LAST_CHUNK
+    elif left:
+        raise ValueError(f"got {length - left} bytes of body, expected the declared {length}")

@@ -1,0 +1,108 @@
+"""The contract of the one seam to the model server.
+
+A transport is an ``httpx.AsyncBaseTransport``: ``handle_async_request(httpx.Request) -> httpx.Response`` whose
+``stream`` is an async iterator of bytes. What this gateway relies on, and ``tests/upstream`` proves of each:
+
+1. *Nothing is changed.* Bodies are the bytes of the wire after transfer coding: never decompressed, recoded or
+   followed (no redirects, cookies, authentication). Header fields keep order, duplicates and bytes, in
+   ``request.headers.raw`` and ``response.headers.raw``; none is invented except ``Host`` (where absent) and
+   the framing of the body.
+2. *The reply streams.* The response is returned once its head is there, chunks as they come; a reader
+   that stops reading stops the upstream (memory stays bounded).
+3. *No silent end.* A reply that ends before its framing says so raises UpstreamBroken after the bytes that came.
+4. *Failures are of one family.* UpstreamUnreachable, UpstreamTimeout, UpstreamBroken; from the call until the head
+   is there, from the iteration afterwards. A failure of the request's own stream is raised as it is.
+5. *A cancelled call, and ``response.aclose()`` before the end, close the upstream connection at once.*
+   Who got a response must ``aclose`` it, whatever happens.
+6. *Never sent twice.* A request is tried again only where none of its bytes were sent.
+
+The target is ``request.extensions["target"]`` (bytes, as received) where given, else the URL's path and query.
+``open_transport`` makes the real one; ``TranslatingTransport`` holds any httpx transport to item 4.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import httpx
+
+from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamTimeouts:
+    """How long an upstream may take; all > 0, in seconds. Raises ValueError otherwise.
+
+    ``connect_s`` covers waiting for a free connection, name lookup, TCP and TLS. ``first_byte_s`` runs from the
+    last byte sent to the whole head of the reply. ``idle_s`` is the longest silence within the reply, and the
+    longest time without progress while the request is sent; a reader that holds the reply back is not silence.
+    """
+
+    connect_s: float = 5.0
+    first_byte_s: float = 600.0
+    idle_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        for name in ("connect_s", "first_byte_s", "idle_s"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected seconds > 0")
+
+
+def to_upstream_error(error: httpx.TransportError, where: str) -> UpstreamError:
+    """What ``error`` of an httpx transport is in our words; ``where`` is the upstream's host."""
+    text = f"{where}: {error or type(error).__name__}"
+    if isinstance(error, httpx.TimeoutException):
+        return UpstreamTimeout(text)
+    if isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol | httpx.ProxyError):
+        return UpstreamUnreachable(text)
+    return UpstreamBroken(text)
+
+
+class TranslatingTransport(httpx.AsyncBaseTransport):
+    """Any httpx transport (MockTransport, ASGITransport, AsyncHTTPTransport) with failures in our words."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """As the inner transport; raises UpstreamError instead of httpx.TransportError."""
+        where = request.url.netloc.decode("ascii", "replace")
+        with _translated(where):
+            response = await self._inner.handle_async_request(request)
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = _TranslatingStream(response.stream, where)
+        return response
+
+    async def aclose(self) -> None:
+        """Close the inner transport."""
+        await self._inner.aclose()
+
+
+class _TranslatingStream(httpx.AsyncByteStream):
+    """A reply's bytes, with failures in our words."""
+
+    def __init__(self, inner: httpx.AsyncByteStream, where: str) -> None:
+        self._inner = inner
+        self._where = where
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _translated(self._where):
+            async for chunk in self._inner:
+                yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@contextmanager
+def _translated(where: str) -> Iterator[None]:
+    """Raise UpstreamError for httpx's own failures."""
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise to_upstream_error(error, where) from error
