@@ -84,6 +84,10 @@ class Identity:
     created_at: float | None = None
     address: str | None = None
     ja4: str | None = None
+    end_user: str | None = None
+    """Whom a trusted proxy says that the account acts for."""
+    home_country: str | None = None
+    """The directory's country; ``country`` is where the call comes from, where a trusted proxy tells."""
     credential: str = ""
     own_credential: bool = True
     """True: the caller's credential is forwarded; False: the upstream's own is put in its place."""
@@ -275,6 +279,7 @@ class RefusalKind(Enum):
     RATE_LIMITED = "rate_limit_exceeded"
     BUDGET_EXHAUSTED = "insufficient_quota"
     UNAVAILABLE = "service_unavailable"
+    INTERNAL = "internal_error"
     UPSTREAM_FAILED = "upstream_error"
     UPSTREAM_TIMEOUT = "upstream_timeout"
 

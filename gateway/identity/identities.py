@@ -1,0 +1,304 @@
+"""Who is calling: from the headers and the peer of a request to an ``Identity``.
+
+Invariants: ``identify`` awaits nothing and asks nobody: it reads what the refreshers have brought; a
+credential that is not good is refused with one text, whatever is wrong with it; secrets are compared in
+constant time, also for ids that do not exist; no secret is kept. Attribution counts only where a
+trusted proxy is the peer.
+
+Two modes. *Open*: no key was ever made and no directory is given; any credential is an account of its
+own, named by a keyed hash, and is passed on to the upstream. *Strict*: anything else; unknown credentials
+are refused, and the upstream's own credential takes the place of good ones. A gateway that turned strict
+stays it.
+
+The country of an identity is where the call comes from (a trusted proxy's word), because access rules ask
+that; the directory's country stands in where no proxy tells, and is kept beside as ``home_country``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hmac
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import ConfigError, RequestRefused
+from gateway.identity.address import Addresses, block_of, read_address
+from gateway.identity.book import KeyBook
+from gateway.identity.credentials import (
+    END_USER_HEADERS,
+    JA4_HEADERS,
+    no_credential,
+    pick_headers,
+    read_country,
+    read_credential,
+    read_label,
+    wrong_credential,
+)
+from gateway.identity.directory import Account, sha256_of
+from gateway.identity.failures import FailureLimiter
+from gateway.identity.hashing import digest, fingerprint, load_hash_key, shown
+from gateway.identity.keys import KEY_KIND, KeyRecord, KeyStore, looks_like_key, public_id_of
+from gateway.identity.refresh import DirectoryRefresher, KeyRefresher, Ticker
+from gateway.types import Identity, Refusal, RefusalKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.clock import Clock
+    from gateway.settings import Network, Settings
+    from gateway.types import Headers
+
+ANONYMOUS = "anon-"
+KEYS_FILE = "keys.db"
+_NO_SECRET = bytes(32)
+_UNAVAILABLE_RETRY_S = 5.0
+
+
+class Identities:
+    """All that a gateway knows of its callers. ``open_identities`` makes one from settings.
+
+    ``keys`` is None only where there is no key store at all (replay). The directory must be loaded.
+    """
+
+    def __init__(
+        self,
+        *,
+        hash_key: bytes,
+        clock: Clock,
+        keys: KeyStore | None = None,
+        directory: DirectoryRefresher | None = None,
+        trusted_proxies: Sequence[Network] = (),
+        failures: FailureLimiter | None = None,
+    ) -> None:
+        self.hash_key = hash_key
+        self._clock = clock
+        self._book = KeyBook()
+        self._keys = keys
+        self._key_refresher = None if keys is None else KeyRefresher(keys, self._book, clock)
+        self._directory = directory
+        self._addresses = Addresses(trusted_proxies)
+        self._failures = failures or FailureLimiter(clock)
+        looks = {"keys": self._key_refresher, "accounts": directory}
+        self._tickers = [Ticker(f"distillguard-{name}", each.look) for name, each in looks.items() if each is not None]
+
+    @property
+    def strict(self) -> bool:
+        """Whether only known credentials are answered."""
+        return self._directory is not None or self._book.strict
+
+    async def start(self) -> None:
+        """Read the keys once and go on doing so in the background."""
+        await asyncio.to_thread(self.refresh)
+        for ticker in self._tickers:
+            ticker.start()
+
+    async def stop(self) -> None:
+        """End the background work and close the store."""
+        for ticker in self._tickers:
+            await asyncio.to_thread(ticker.stop)
+        if self._keys is not None:
+            self._keys.close()
+
+    def refresh(self) -> None:
+        """Look for changed keys and accounts now; blocks. Not while started: the threads do it then."""
+        if self._key_refresher is not None:
+            self._key_refresher.look()
+        if self._directory is not None:
+            self._directory.look()
+
+    def identify(self, headers: Headers, client: tuple[str, int] | None) -> Identity:
+        """The caller of a request with these headers from this peer (None: a Unix socket).
+
+        Raises RequestRefused: 401 no credential, or one that is malformed, unknown, revoked or expired;
+        400 two that differ; 429 too many failures from the address; 503 the key store is away for too long.
+        """
+        picked = pick_headers(headers)
+        peer = None if client is None else read_address(client[0])
+        address, trusted = peer, False
+        if peer is not None and self._addresses.trusts(peer):
+            trusted = True
+            address = self._caller(peer, picked)
+        credential = read_credential(picked)
+        if credential is None:
+            raise no_credential()
+        identity = self._verify(credential, None if address is None else block_of(address), address)
+        return _attributed(identity, picked) if trusted else identity
+
+    def account(self, account_id: str) -> Account | None:
+        """What the directory says of an account; None where it does not know it."""
+        return None if self._directory is None else self._directory.current.accounts.get(account_id)
+
+    def status(self) -> dict[str, Any]:
+        """For ``/api/status``: mode, keys, accounts and failures; no secrets, no addresses."""
+        now_s, mono_s, book = self._clock.now(), self._clock.monotonic(), self._book
+        states = [record.state(now_s) for record in book.records.values()]
+        away_s = 0.0 if book.away_since_s is None else mono_s - book.away_since_s
+        keys = {
+            "store": None if self._keys is None else self._keys.name,
+            "version": book.version,
+            **{state: states.count(state) for state in ("active", "revoked", "expired")},
+            "error": book.error,
+            "away_s": round(away_s, 3),
+            "outlived": book.outlived(mono_s),
+        }
+        directory = self._directory
+        accounts = {
+            "file": None if directory is None else str(directory.path),
+            "count": 0 if directory is None else len(directory.current.accounts),
+            "error": None if directory is None else directory.error,
+        }
+        failures = {"addresses": self._failures.addresses, "refused": self._failures.refused}
+        return {"mode": "strict" if self.strict else "open", "keys": keys, "accounts": accounts, "failures": failures}
+
+    def _caller(self, peer: str, picked: Headers) -> str:
+        """The address that the trusted peer speaks for."""
+        forwarded_for = [value for name, value in picked if name == b"x-forwarded-for"]
+        forwarded = [value for name, value in picked if name == b"forwarded"]
+        return self._addresses.of(peer, forwarded_for, forwarded)
+
+    def _verify(self, credential: bytes, block: str | None, address: str | None) -> Identity:
+        """The identity of a credential. Raises RequestRefused."""
+        hashed = digest(self.hash_key, KEY_KIND, credential)
+        if block is not None and self._failures.blocks(block, hashed):
+            raise _too_many_failures(self._failures.retry_after_s(block))
+        try:
+            if not credential:
+                raise wrong_credential("identity:malformed")
+            identity = self._strict(credential, hashed, address) if self.strict else _anonymous(hashed, address)
+        except RequestRefused as refused:
+            if block is not None and refused.refusal.kind is RefusalKind.UNAUTHENTICATED:
+                self._failures.failed(block)
+            raise
+        if block is not None:
+            self._failures.succeeded(block, hashed)
+        return identity
+
+    def _strict(self, credential: bytes, hashed: bytes, address: str | None) -> Identity:
+        """The identity of a known credential. Raises RequestRefused."""
+        text = credential.decode("ascii")
+        if looks_like_key(text):
+            return self._by_key(text, hashed, address)
+        account = None
+        if self._directory is not None:
+            account = self._directory.current.by_credential.get(sha256_of(text))
+        if account is None:
+            raise wrong_credential("identity:unknown")
+        return _identity(account, credential=shown(hashed), address=address)
+
+    def _by_key(self, text: str, hashed: bytes, address: str | None) -> Identity:
+        """The identity of a key that the gateway gave out. Raises RequestRefused."""
+        if self._book.outlived(self._clock.monotonic()):
+            raise _store_away()
+        public_id = public_id_of(text)
+        record = None if public_id is None else self._book.records.get(public_id)
+        same = hmac.compare_digest(hashed, _NO_SECRET if record is None else record.secret_hash)
+        if record is None or not same:
+            raise wrong_credential("identity:unknown")
+        if (state := record.state(self._clock.now())) != "active":
+            raise wrong_credential(f"identity:{state}")
+        account = self.account(record.account)
+        return _identity(account or _account_of(record), credential=record.public_id, address=address)
+
+
+def open_identities(settings: Settings, clock: Clock) -> Identities:
+    """The identities of a gateway: its hash key, key store and directory, read once.
+
+    Raises FileErrors for a bad directory, ConfigError where the store was made under another hash key,
+    StoreError where it cannot be asked.
+    """
+    hash_key = load_hash_key(settings)
+    keys = open_key_store(settings, hash_key)
+    directory = None
+    if settings.accounts is not None:
+        directory = DirectoryRefresher(Path(settings.accounts))
+        directory.load()
+    identities = Identities(
+        hash_key=hash_key, clock=clock, keys=keys, directory=directory, trusted_proxies=settings.trusted_proxies
+    )
+    identities.refresh()
+    return identities
+
+
+def open_key_store(settings: Settings, hash_key: bytes) -> KeyStore:
+    """The store that the settings name: Redis, or the file in ``state_dir``.
+
+    Raises ConfigError where its keys were made under another hash key, StoreError where it cannot be asked.
+    """
+    store: KeyStore
+    if settings.redis:
+        from gateway.identity.redis_store import RedisKeyStore
+
+        store = RedisKeyStore(settings.redis)
+    else:
+        from gateway.identity.sqlite_store import SqliteKeyStore
+
+        store = SqliteKeyStore(Path(settings.state_dir) / KEYS_FILE)
+    held, ours = store.bind(fingerprint(hash_key)), fingerprint(hash_key)
+    if held != ours:
+        store.close()
+        raise ConfigError(
+            f"hash_key: got the key {ours}, expected {held} that the key store's keys were made with; "
+            "give the same DISTILLGUARD_HASH_KEY, or the same state, to every gateway"
+        )
+    return store
+
+
+def _account_of(record: KeyRecord) -> Account:
+    """What a key says of an account that no directory describes."""
+    return Account(account=record.account, plan=record.plan, org=record.org)
+
+
+def _identity(account: Account, *, credential: str, address: str | None) -> Identity:
+    """A known account's identity."""
+    return Identity(
+        account=account.account,
+        plan=account.plan,
+        org=account.org,
+        country=account.country,
+        home_country=account.country,
+        verified=account.verified,
+        declared_use=account.declared_use,
+        created_at=account.created_at,
+        address=address,
+        credential=credential,
+        own_credential=False,
+    )
+
+
+def _anonymous(hashed: bytes, address: str | None) -> Identity:
+    """Any credential's own account."""
+    name = shown(hashed)
+    return Identity(account=ANONYMOUS + name, credential=name, address=address, own_credential=True)
+
+
+def _attributed(identity: Identity, picked: Headers) -> Identity:
+    """The identity with what a trusted proxy says of the call."""
+    return dataclasses.replace(
+        identity,
+        country=read_country(picked) or identity.country,
+        ja4=read_label(picked, JA4_HEADERS[0]),
+        end_user=read_label(picked, END_USER_HEADERS[0]),
+    )
+
+
+def _too_many_failures(retry_after_s: float) -> RequestRefused:
+    return RequestRefused(
+        Refusal(
+            kind=RefusalKind.RATE_LIMITED,
+            message="Too many requests with invalid API keys came from this address; wait before the next one.",
+            rule="identity:failures",
+            retry_after_s=retry_after_s,
+        )
+    )
+
+
+def _store_away() -> RequestRefused:
+    return RequestRefused(
+        Refusal(
+            kind=RefusalKind.UNAVAILABLE,
+            message="API keys cannot be verified at the moment.",
+            rule="identity:store-away",
+            retry_after_s=_UNAVAILABLE_RETRY_S,
+        )
+    )
