@@ -3,6 +3,12 @@
 A request's headers and peer go in, an ``Identity`` comes out, from memory. ``identities.py`` is the file to
 read first. Decisions in short: a directory's row describes an account; a key or a credential's hash
 leads to it; open and strict mode are told apart by whether anything was ever configured.
+
+    identities = await asyncio.to_thread(open_identities, settings, clock)  # files and stores: it blocks
+    hash_address = partial(keyed_hash, identities.hash_key, "address")
+    await identities.start()
+    identity = identities.identify(scope["headers"], scope.get("client"))
+    await identities.stop()
 """
 
 from __future__ import annotations

@@ -49,9 +49,7 @@ class FailureLimiter:
 
     def blocks(self, block: str, credential: bytes) -> bool:
         """Whether a credential (its digest) from ``block`` is refused unread."""
-        if not self._storage.holds(self._item.key_for(block)) or self._window.test(self._item, block):
-            return False
-        if (block, credential) in self._good:
+        if not self._storage or self._window.test(self._item, block) or (block, credential) in self._good:
             return False
         self.refused += 1
         return True
@@ -87,10 +85,6 @@ class BoundedStorage(Storage, SlidingWindowCounterSupport):
 
     def __len__(self) -> int:
         return len(self._counts)
-
-    def holds(self, key: str) -> bool:
-        """Whether anything was ever counted (and not forgotten) for ``key``."""
-        return key in self._counts
 
     def wait_s(self, key: str, limit: int) -> float:
         """Seconds until less than ``limit`` is in the window, if nothing more is counted."""

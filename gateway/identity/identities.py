@@ -35,10 +35,10 @@ from gateway.identity.credentials import (
     read_label,
     wrong_credential,
 )
-from gateway.identity.directory import Account, sha256_of
+from gateway.identity.directory import sha256_of
 from gateway.identity.failures import FailureLimiter
 from gateway.identity.hashing import digest, fingerprint, load_hash_key, shown
-from gateway.identity.keys import KEY_KIND, KeyRecord, KeyStore, looks_like_key, public_id_of
+from gateway.identity.keys import KEY_KIND, claimed_id, looks_like_key
 from gateway.identity.refresh import DirectoryRefresher, KeyRefresher, Ticker
 from gateway.types import Identity, Refusal, RefusalKind
 
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.clock import Clock
+    from gateway.identity.directory import Account
+    from gateway.identity.keys import KeyStore
     from gateway.settings import Network, Settings
     from gateway.types import Headers
 
@@ -190,15 +192,23 @@ class Identities:
         """The identity of a key that the gateway gave out. Raises RequestRefused."""
         if self._book.outlived(self._clock.monotonic()):
             raise _store_away()
-        public_id = public_id_of(text)
-        record = None if public_id is None else self._book.records.get(public_id)
+        record = self._book.records.get(claimed_id(text))
         same = hmac.compare_digest(hashed, _NO_SECRET if record is None else record.secret_hash)
         if record is None or not same:
             raise wrong_credential("identity:unknown")
         if (state := record.state(self._clock.now())) != "active":
             raise wrong_credential(f"identity:{state}")
         account = self.account(record.account)
-        return _identity(account or _account_of(record), credential=record.public_id, address=address)
+        if account is not None:
+            return _identity(account, credential=record.public_id, address=address)
+        return Identity(
+            account=record.account,
+            plan=record.plan,
+            org=record.org,
+            address=address,
+            credential=record.public_id,
+            own_credential=False,
+        )
 
 
 def open_identities(settings: Settings, clock: Clock) -> Identities:
@@ -242,11 +252,6 @@ def open_key_store(settings: Settings, hash_key: bytes) -> KeyStore:
             "give the same DISTILLGUARD_HASH_KEY, or the same state, to every gateway"
         )
     return store
-
-
-def _account_of(record: KeyRecord) -> Account:
-    """What a key says of an account that no directory describes."""
-    return Account(account=record.account, plan=record.plan, org=record.org)
 
 
 def _identity(account: Account, *, credential: str, address: str | None) -> Identity:

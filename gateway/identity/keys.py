@@ -133,6 +133,11 @@ def looks_like_key(text: str) -> bool:
     return text.startswith(PREFIX)
 
 
+def claimed_id(text: str) -> str:
+    """What stands where a key's public id would; cheap, and the hash of the whole key decides anyway."""
+    return text[len(PREFIX) : _ID_END]
+
+
 def public_id_of(text: str) -> str | None:
     """The public id of a well-formed key, else None; says nothing about whether the key is good."""
     if len(text) != KEY_CHARS or not text.startswith(PREFIX) or text[_ID_END] != "_":
