@@ -230,8 +230,9 @@ def open_identities(settings: Settings, clock: Clock) -> Identities:
     return identities
 
 
-def open_key_store(settings: Settings, hash_key: bytes) -> KeyStore:
-    """The store that the settings name: Redis, or the file in ``state_dir``.
+def open_key_store(settings: Settings, hash_key: bytes | None) -> KeyStore:
+    """The store that the settings name: Redis, or the file in ``state_dir``. Without ``hash_key`` it is good
+    for listing and revoking only.
 
     Raises ConfigError where its keys were made under another hash key, StoreError where it cannot be asked.
     """
@@ -244,6 +245,8 @@ def open_key_store(settings: Settings, hash_key: bytes) -> KeyStore:
         from gateway.identity.sqlite_store import SqliteKeyStore
 
         store = SqliteKeyStore(Path(settings.state_dir) / KEYS_FILE)
+    if hash_key is None:
+        return store
     held, ours = store.bind(fingerprint(hash_key)), fingerprint(hash_key)
     if held != ours:
         store.close()
