@@ -1,0 +1,1 @@
+"""What runs embedded in a demonstration: a model server, and a way to serve any app for a while."""
