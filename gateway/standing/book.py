@@ -184,7 +184,8 @@ class Book:
     def _share(self, name: str) -> None:
         """Work out the standings of a cluster, in the one list that its accounts hold."""
         standings = []
-        if (override := self._overrides.get((SubjectKind.CLUSTER, name))) is not None:
+        override = self._overrides.get((SubjectKind.CLUSTER, name))
+        if override is not None and override.verb is not Verb.RELEASE:
             standings.append(_standing(override, name))
         if (verdict := self._verdicts.get(name)) is not None:
             standings.append(
@@ -216,7 +217,8 @@ class Book:
         found = [one for one in found if one.verb is Verb.EXEMPT or one.subject in self._replaced_by]
         if (own := self._overrides.get((SubjectKind.ACCOUNT, account))) is not None:
             found.append(own)
-        return max(found, key=_order) if found else None
+        newest = max(found, key=_order, default=None)
+        return None if newest is None or newest.verb is Verb.RELEASE else newest
 
     def _cluster_of(self, account: str) -> str | None:
         """The cluster decided last among those that name the account and were not merged away."""

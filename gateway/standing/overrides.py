@@ -1,7 +1,7 @@
 """What people decided about clusters and accounts; it wins over the analysis.
 
 An override is a line of an append-only log, which is at once the audit trail and the state: of the overrides on
-one subject the newest counts, and none is ever changed or removed. To take one back, record another.
+one subject the newest counts, and none is ever changed or removed. To take one back, record ``release``.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ class Verb(StrEnum):
     """The verdict is wrong: the cluster has no effect, whatever the analysis says of it."""
     EXEMPT = "exempt"
     """These accounts may do this: the ones it has now are never limited, in this or another cluster."""
+    RELEASE = "release"
+    """What was said before no longer holds: the analysis decides again."""
+
+
+_DONE = {Verb.CONFIRM: "confirmed", Verb.DISMISS: "dismissed", Verb.EXEMPT: "exempted", Verb.RELEASE: "released"}
 
 
 class SubjectKind(StrEnum):
@@ -58,8 +63,7 @@ class Override:
     @property
     def words(self) -> str:
         """For the list of reasons."""
-        done = {Verb.CONFIRM: "confirmed", Verb.DISMISS: "dismissed", Verb.EXEMPT: "exempted"}[self.verb]
-        return f"{done} by {self.who}: {self.why}"
+        return f"{_DONE[self.verb]} by {self.who}: {self.why}"
 
 
 def encode_override(override: Override) -> bytes:
