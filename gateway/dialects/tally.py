@@ -1,0 +1,94 @@
+"""Count what a reply spends: the upstream's own numbers, or a floor from what was seen to flow.
+
+The floor is one token for each delta that is not empty and one for each ``CHARS_PER_TOKEN`` characters,
+whichever is more: never zero where something flowed, and never the worst case.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.dialects.texts import CHARS_PER_TOKEN
+from gateway.types import JSON, Usage
+
+if TYPE_CHECKING:
+    from gateway.dialects.routes import UsageFields
+
+MAX_TOKENS = 2**53
+"""Numbers above are no token counts (and not exact in every JSON parser)."""
+
+
+class Tally:
+    """The running count of one reply; written to by the observers in ``streams`` and ``wholes``."""
+
+    __slots__ = (
+        "_fields",
+        "_input_chars",
+        "_numbers",
+        "chars",
+        "deltas",
+        "ended",
+        "final",
+        "finished",
+        "refused",
+        "sequence",
+    )
+
+    def __init__(self, fields: UsageFields, input_chars: int) -> None:
+        self._fields = fields
+        self._input_chars = input_chars
+        self._numbers: dict[str, int] = {}
+        self.chars = 0
+        self.deltas = 0
+        self.final = False
+        """The upstream has reported usage for all that was made."""
+        self.ended = False
+        self.refused = False
+        self.finished: set[JSON] = set()
+        """Indexes of the choices that gave a finish reason."""
+        self.sequence = 0
+        """The sequence number that the next event of a Responses stream would have."""
+
+    def saw(self, text: JSON) -> None:
+        """A piece of output: prose, reasoning or a tool call's arguments; anything else is passed over."""
+        if type(text) is str and text:
+            self.chars += len(text)
+            self.deltas += 1
+
+    def report(self, usage: JSON, *, final: bool = True) -> None:
+        """A ``usage`` object; numbers that are missing or absurd leave what was known before."""
+        if type(usage) is not dict:
+            return
+        fields = self._fields
+        for name in (*fields.input, fields.output):
+            _keep(self._numbers, name, usage.get(name))
+        for path in (fields.cached, fields.reasoning):
+            if path:
+                found: JSON = usage
+                for name in path:
+                    found = found.get(name) if type(found) is dict else None
+                _keep(self._numbers, "/".join(path), found)
+        self.final = self.final or (final and any(name in usage for name in (*fields.input, fields.output)))
+
+    def usage(self) -> Usage:
+        """What is known now. A report of zero for what was seen to flow is no report."""
+        fields, numbers = self._fields, self._numbers
+        input_tokens = sum(numbers.get(name, 0) for name in fields.input)
+        output_tokens = numbers.get(fields.output, 0)
+        silent = (not input_tokens and self._input_chars) or (not output_tokens and self.deltas)
+        reported = self.final and not silent
+        if not reported:
+            input_tokens = input_tokens or -(-self._input_chars // CHARS_PER_TOKEN)
+            output_tokens = max(output_tokens, self.deltas, -(-self.chars // CHARS_PER_TOKEN))
+        return Usage(
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            cached_input_tokens=numbers.get("/".join(fields.cached), 0),
+            reasoning_tokens=numbers.get("/".join(fields.reasoning), 0),
+            reported=bool(reported),
+        )
+
+
+def _keep(numbers: dict[str, int], name: str, value: JSON) -> None:
+    if type(value) is int and 0 <= value <= MAX_TOKENS:
+        numbers[name] = value
