@@ -303,12 +303,15 @@ class Refusal:
 class Grant:
     """A reservation that was made. ``shadowed`` names the shadow budgets that would have refused;
     ``degraded`` tells that the store could not be asked and the budgets' ``on_store_error`` decided.
+    ``charges`` and ``reserved`` are what was charged, for the settlement.
     """
 
     reservation: str
     balances: tuple[Balance, ...] = ()
     shadowed: tuple[str, ...] = ()
     degraded: bool = False
+    charges: tuple[Charge, ...] = ()
+    reserved: Amounts = Amounts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

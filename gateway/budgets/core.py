@@ -1,0 +1,140 @@
+"""What the facade and the stores say to each other, and the interface every store keeps.
+
+A request's charges become ``Line``s (bucket key, shape, amount, floor); a store answers a ``Decision`` with
+one ``View`` a line. What that means for the caller (grant, refusal, wording) is decided above the stores.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from gateway.budgets.windows import Shape, shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.types import Amounts, Budget, Charge
+
+SHAPES_KEPT = 4096
+
+
+class Line(NamedTuple):
+    """One bucket of a request. ``floor`` is what it is settled at if the reservation is abandoned."""
+
+    key: str
+    shape: Shape
+    amount: int
+    floor: int = 0
+    tag: str = ""
+    """Whose bucket it is; buckets of one tag share a slot of Redis Cluster."""
+
+
+class View(NamedTuple):
+    """A bucket at the decision: ``wait_us`` 0 it fits, -1 it never fits, else how long until it fits."""
+
+    remaining: int
+    reset_us: int
+    wait_us: int = 0
+
+
+class Decision(NamedTuple):
+    """Granted if every line that is not shadow fits; then, and only then, all were charged."""
+
+    granted: bool
+    views: tuple[View, ...]
+
+
+class Move(NamedTuple):
+    """What was spent in ``source`` (in its open window) is added to ``target``; units must be the same.
+
+    ``keep`` leaves the source as it is (an account keeps its own history when it joins a cluster), else
+    it is emptied. ``deduct``, where given, loses the same amounts as far as it has them (a split).
+    """
+
+    source: Charge
+    target: Charge
+    keep: bool = True
+    deduct: Charge | None = None
+
+
+class Renewal(NamedTuple):
+    """One open reservation of a heartbeat; the lines carry the floors."""
+
+    reservation: str
+    lines: Sequence[Line]
+
+
+class Store(Protocol):
+    """Where buckets live. Every method raises StoreError when it cannot be done within the time limit."""
+
+    name: str
+
+    async def open(self) -> None:
+        """Make what the first call needs."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close it."""
+        ...
+
+    async def ping(self) -> None:
+        """Return if decisions can be made (and written) again."""
+        ...
+
+    async def reserve(self, reservation: str, lines: Sequence[Line]) -> Decision:
+        """Check every line, charge all or none; once per id."""
+        ...
+
+    async def settle(self, reservation: str, lines: Sequence[Line]) -> None:
+        """Bring a reservation to the lines' amounts; at most one settlement of an id counts."""
+        ...
+
+    async def renew(self, renewals: Sequence[Renewal]) -> None:
+        """Keep open reservations and their leases for 30 s more, with new floors."""
+        ...
+
+    async def reap(self) -> int:
+        """Abandon what nobody renewed; returns how many."""
+        ...
+
+    async def peek(self, lines: Sequence[Line]) -> tuple[View, ...]:
+        """Balances; changes nothing."""
+        ...
+
+    async def move(self, move_id: str, moves: Sequence[Move]) -> bool:
+        """Carry spending, once per id; False if it was done before."""
+        ...
+
+    async def workers(self, worker: str) -> int:
+        """Sign of life of one worker; how many share this store."""
+        ...
+
+
+class Shapes:
+    """Budgets compiled once each. Budgets live as long as their policy set, so identity is the key."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Budget, Shape]] = {}
+
+    def of(self, budget: Budget) -> Shape:
+        """The shape of ``budget``; bounded memory over many policy sets."""
+        found = self._kept.get(id(budget))
+        if found is not None and found[0] is budget:
+            return found[1]
+        if len(self._kept) >= SHAPES_KEPT:
+            self._kept.clear()
+        shape = shape_of(budget)
+        self._kept[id(budget)] = (budget, shape)
+        return shape
+
+    def line(self, charge: Charge, amount: int = 0, floor: int = 0) -> Line:
+        """The line of one charge."""
+        budget = charge.budget
+        shape = self.of(budget)
+        tag = f"{budget.subject.value}:{charge.value}"
+        return Line(f"{tag}:{budget.name}{shape.suffix}", shape, amount, floor, tag)
+
+    def lines(self, charges: Sequence[Charge], amounts: Amounts, floors: Amounts) -> list[Line]:
+        """The lines of a request, in the order of its charges."""
+        line = self.line
+        return [line(charge, amounts.of(charge.budget.unit), floors.of(charge.budget.unit)) for charge in charges]

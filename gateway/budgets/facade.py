@@ -1,0 +1,361 @@
+"""Budgets as the request path uses them: reserve, settle, refund, heartbeat.
+
+Invariants
+* A refused request costs nothing in any bucket.
+* A reservation is settled at most once that counts, however often and in whatever order it is tried.
+* No call waits longer than the store's time limit, and none asks a store whose breaker is open.
+* While the store cannot be asked each budget's ``on_store_error`` decides, here and nowhere else; what is
+  spent meanwhile is settled in the store when it is back (up to ``PENDING`` settlements, then counted as lost).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import OrderedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from gateway.budgets.breaker import Breaker
+from gateway.budgets.core import Decision, Line, Renewal, Shapes
+from gateway.budgets.memory import MemoryStore
+from gateway.budgets.metrics import BudgetMetrics
+from gateway.budgets.redis_link import connect
+from gateway.budgets.redis_store import RedisStore
+from gateway.budgets.refusals import balances, refuse, shadowed
+from gateway.budgets.windows import SECOND_US
+from gateway.errors import StoreError
+from gateway.types import Amounts, Balance, Budget, Charge, Grant, OnStoreError, Refusal, RefusalKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from prometheus_client import CollectorRegistry
+
+    from gateway.budgets.core import Move, Store
+    from gateway.clock import Clock
+    from gateway.settings import Settings
+
+BEAT_S = 10.0
+PROBE_S = 0.1
+RENEW_AFTER_S = 5.0
+PENDING = 20_000
+PENDING_PER_TURN = 256
+FALLBACK_BUCKETS = 100_000
+DENIED = "The service cannot check your limits at the moment. Please try again."
+
+
+class Live:
+    """A reservation of this worker that is not settled: for the heartbeat."""
+
+    __slots__ = ("charges", "floors", "reserved", "since_s")
+
+    def __init__(self, charges: tuple[Charge, ...], reserved: Amounts, floors: Amounts, since_s: float) -> None:
+        self.charges = charges
+        self.reserved = reserved
+        self.floors = floors
+        self.since_s = since_s
+
+
+def floor_of(amounts: Amounts) -> Amounts:
+    """What a reservation is settled at if its worker dies before anything was seen to flow: the request and
+    its input, no output; of the cost the input's share by tokens (input is never dearer than output).
+    """
+    tokens = amounts.input_tokens + amounts.output_tokens
+    cost = amounts.cost_microusd * amounts.input_tokens // tokens if tokens else amounts.cost_microusd
+    return replace(amounts, output_tokens=0, cost_microusd=cost)
+
+
+class Budgets:
+    """See the module. Made by ``open_budgets``, or around any store in tests."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        workers: int = 1,
+        metrics: BudgetMetrics | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.store = store
+        self.metrics = metrics or BudgetMetrics()
+        self._clock = clock
+        self._worker = uuid4().hex
+        self._expected_workers = max(1, workers)
+        self._workers = self._expected_workers
+        self._breaker = Breaker((rng or random.SystemRandom()).random)
+        self._fallback = MemoryStore(clock, max_buckets=FALLBACK_BUCKETS)
+        self._shapes = Shapes()
+        self._shares: dict[int, tuple[Budget, int, Budget]] = {}
+        self._live: dict[str, Live] = {}
+        self._pending: OrderedDict[str, tuple[tuple[Charge, ...], Amounts]] = OrderedDict()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """Open the store and start the heartbeat and the probe."""
+        await self.store.open()
+        self._tasks = [
+            asyncio.create_task(self._every(BEAT_S, self.beat), name="budgets-beat"),
+            asyncio.create_task(self._every(PROBE_S, self.recover), name="budgets-recover"),
+        ]
+
+    async def aclose(self) -> None:
+        """Settle what is pending as far as the store takes it, stop, close."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._tasks = []
+        if not self._breaker.is_open:
+            await self._settle_pending()
+        if self._pending:
+            self.metrics.uncharged.labels("closed_while_store_down").inc(len(self._pending))
+        await self.store.aclose()
+
+    async def reserve(self, reservation: str, charges: Sequence[Charge], amounts: Amounts) -> Grant | Refusal:
+        """Charge every bucket, or none. Never raises for a store's failure: ``on_store_error`` decides then."""
+        kept = tuple(charges)
+        floors = floor_of(amounts)
+        lines = self._shapes.lines(kept, amounts, floors)
+        if self._breaker.is_open:
+            return self._without_store(reservation, kept, amounts, lines)
+        started_s = self._clock.monotonic()
+        try:
+            decision = await self.store.reserve(reservation, lines)
+        except StoreError:
+            self._failed("reserve")
+            return self._without_store(reservation, kept, amounts, lines, asked=True)
+        except asyncio.CancelledError:
+            self._later(reservation, kept, Amounts())
+            raise
+        self._breaker.succeeded()
+        self.metrics.store_seconds.observe(self._clock.monotonic() - started_s)
+        return self._answer(reservation, kept, amounts, floors, lines, decision)
+
+    async def settle(self, grant: Grant, actual: Amounts) -> None:
+        """Replace what was reserved by ``actual``. Idempotent. Never raises for a store's failure: it is kept
+        and tried again when the store is back. Callers shield it from cancellation.
+        """
+        self._live.pop(grant.reservation, None)
+        if not grant.charges:
+            return
+        if grant.degraded:
+            shares = [charge for charge in grant.charges if _is_local(charge.budget)]
+            lines = self._shapes.lines([self._share(charge) for charge in shares], actual, actual)
+            self._fallback.settle_now(grant.reservation, lines, self._fallback.now_us())
+        await self._settle(grant.reservation, grant.charges, actual)
+
+    async def refund(self, grant: Grant) -> None:
+        """Give everything back: the request never reached the upstream."""
+        await self.settle(grant, Amounts())
+
+    def heartbeat(self, grant: Grant, seen: Amounts | None = None) -> None:
+        """Note that a request is alive and what was seen to flow so far (``None``: no news). Cheap, no I/O: the
+        worker's next beat carries it to the store, where it becomes what is charged if this worker dies.
+        """
+        live = self._live.get(grant.reservation)
+        if live is not None and seen is not None:
+            live.floors = seen
+
+    async def peek(self, charges: Sequence[Charge]) -> tuple[Balance, ...]:
+        """Balances of all ``charges``, hidden ones too: not for callers. Raises StoreError."""
+        lines = self._shapes.lines(charges, Amounts(), Amounts())
+        views = await self.store.peek(lines)
+        return tuple(
+            Balance(budget=line.shape.budget, remaining=view.remaining, reset_s=view.reset_us / SECOND_US)
+            for line, view in zip(lines, views, strict=True)
+        )
+
+    async def move(self, move_id: str, moves: Sequence[Move]) -> bool:
+        """Carry spending between buckets, once per ``move_id`` over all workers. False: it was done before.
+        Raises StoreError; trying again with the same id is safe.
+        """
+        return await self.store.move(move_id, moves)
+
+    def status(self) -> dict[str, Any]:
+        """For readiness and the admin API."""
+        return {
+            "store": self.store.name,
+            "breaker": self._breaker.state,
+            "open_reservations": len(self._live),
+            "pending_settlements": len(self._pending),
+            "workers": self._workers,
+        }
+
+    async def beat(self) -> None:
+        """One heartbeat: renew this worker's open reservations, abandon those of dead workers, count workers."""
+        self.metrics.open.set(len(self._live))
+        if self._breaker.is_open:
+            return
+        now_s = self._clock.monotonic()
+        renewals = [
+            Renewal(reservation, self._shapes.lines(live.charges, live.reserved, live.floors))
+            for reservation, live in self._live.items()
+            if now_s - live.since_s >= RENEW_AFTER_S
+        ]
+        try:
+            await self.store.renew(renewals)
+            self.metrics.abandoned.inc(await self.store.reap())
+            self._workers = max(self._expected_workers, await self.store.workers(self._worker))
+        except StoreError:
+            self._failed("beat")
+        self.metrics.workers.set(self._workers)
+
+    async def recover(self) -> None:
+        """Probe a store whose breaker is open, when it is time; then settle what was kept, bit by bit."""
+        if self._breaker.is_open:
+            if not self._breaker.probe_due(self._clock.monotonic()):
+                return
+            try:
+                await self.store.ping()
+            except StoreError:
+                self._failed("ping")
+                return
+            self._breaker.succeeded()
+        self.metrics.store_up.set(1)
+        await self._settle_pending()
+
+    # -- parts -----------------------------------------------------------------------------------------
+
+    def _answer(
+        self,
+        reservation: str,
+        charges: tuple[Charge, ...],
+        amounts: Amounts,
+        floors: Amounts,
+        lines: Sequence[Line],
+        decision: Decision,
+    ) -> Grant | Refusal:
+        if not decision.granted:
+            self.metrics.decisions.labels("refused", "store").inc()
+            return refuse(lines, decision)
+        self.metrics.decisions.labels("granted", "store").inc()
+        in_shadow = shadowed(lines, decision)
+        if in_shadow:
+            self.metrics.shadowed.inc()
+        self._live[reservation] = Live(charges, amounts, floors, self._clock.monotonic())
+        return Grant(
+            reservation=reservation,
+            balances=balances(lines, decision),
+            shadowed=in_shadow,
+            charges=charges,
+            reserved=amounts,
+        )
+
+    def _without_store(
+        self,
+        reservation: str,
+        charges: tuple[Charge, ...],
+        amounts: Amounts,
+        lines: Sequence[Line],
+        *,
+        asked: bool = False,
+    ) -> Grant | Refusal:
+        """Decide by each budget's ``on_store_error``. ``asked``: the store may have charged, without an answer."""
+        denying = next((line for line in lines if _denies(line.shape.budget)), None)
+        answer: Grant | Refusal
+        if denying is not None:
+            answer = Refusal(
+                kind=RefusalKind.UNAVAILABLE, message=DENIED, rule=denying.shape.budget.name, retry_after_s=1.0
+            )
+            self.metrics.decisions.labels("denied", "fallback").inc()
+        else:
+            answer = self._by_shares(reservation, charges, amounts)
+        if asked and isinstance(answer, Refusal):
+            self._later(reservation, charges, Amounts())
+        return answer
+
+    def _by_shares(self, reservation: str, charges: tuple[Charge, ...], amounts: Amounts) -> Grant | Refusal:
+        shares = [self._share(charge) for charge in charges if _is_local(charge.budget)]
+        lines = self._shapes.lines(shares, amounts, floor_of(amounts))
+        decision = self._fallback.reserve_now(reservation, lines, self._fallback.now_us())
+        if not decision.granted:
+            self.metrics.decisions.labels("refused", "fallback").inc()
+            return refuse(lines, decision)
+        self.metrics.decisions.labels("granted", "fallback").inc()
+        self._live[reservation] = Live(charges, amounts, floor_of(amounts), self._clock.monotonic())
+        return Grant(
+            reservation=reservation,
+            balances=balances(lines, decision),
+            shadowed=shadowed(lines, decision),
+            degraded=True,
+            charges=charges,
+            reserved=amounts,
+        )
+
+    def _share(self, charge: Charge) -> Charge:
+        """The charge with this worker's share of the limit: rounded down, so that all shares are never over it."""
+        budget = charge.budget
+        found = self._shares.get(id(budget))
+        if found is None or found[0] is not budget or found[1] != self._workers:
+            window = replace(budget.window, burst=budget.window.burst // self._workers)
+            share = replace(budget, limit=budget.limit // self._workers, window=window)
+            if len(self._shares) > FALLBACK_BUCKETS:
+                self._shares.clear()
+            found = (budget, self._workers, share)
+            self._shares[id(budget)] = found
+        return Charge(budget=found[2], value=charge.value)
+
+    async def _settle(self, reservation: str, charges: tuple[Charge, ...], actual: Amounts) -> bool:
+        if self._breaker.is_open:
+            self._later(reservation, charges, actual)
+            return False
+        try:
+            await self.store.settle(reservation, self._shapes.lines(charges, actual, actual))
+        except StoreError:
+            self._failed("settle")
+            self._later(reservation, charges, actual)
+            return False
+        except asyncio.CancelledError:
+            self._later(reservation, charges, actual)
+            raise
+        return True
+
+    def _later(self, reservation: str, charges: tuple[Charge, ...], actual: Amounts) -> None:
+        """Keep a settlement for when the store is back; the first one kept for an id counts."""
+        self._pending.setdefault(reservation, (charges, actual))
+        while len(self._pending) > PENDING:
+            self._pending.popitem(last=False)
+            self.metrics.uncharged.labels("store_down_too_long").inc()
+        self.metrics.pending.set(len(self._pending))
+
+    async def _settle_pending(self) -> None:
+        for _ in range(min(PENDING_PER_TURN, len(self._pending))):
+            reservation, (charges, actual) = self._pending.popitem(last=False)
+            if not await self._settle(reservation, charges, actual):
+                break
+        self.metrics.pending.set(len(self._pending))
+
+    def _failed(self, call: str) -> None:
+        self.metrics.store_errors.labels(call).inc()
+        self._breaker.failed(self._clock.monotonic())
+        if self._breaker.is_open:
+            self.metrics.store_up.set(0)
+
+    @staticmethod
+    async def _every(pause_s: float, step: Any) -> None:
+        while True:
+            await asyncio.sleep(pause_s)
+            await step()
+
+
+def open_budgets(settings: Settings, clock: Clock, registry: CollectorRegistry | None = None) -> Budgets:
+    """Budgets in Redis where settings name one, else in this process. Opens nothing yet: ``await open()``.
+
+    Raises ConfigError for a Redis URL of an unknown form.
+    """
+    store: Store
+    store = RedisStore(connect(settings.redis, settings.store_timeout_s)) if settings.redis else MemoryStore(clock)
+    return Budgets(store, clock, workers=settings.workers, metrics=BudgetMetrics(registry))
+
+
+def _denies(budget: Budget) -> bool:
+    return budget.on_store_error is OnStoreError.DENY and not budget.shadow
+
+
+def _is_local(budget: Budget) -> bool:
+    return budget.on_store_error is OnStoreError.LOCAL_SHARE

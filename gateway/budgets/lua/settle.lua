@@ -1,0 +1,29 @@
+-- settle.lua: replace what was reserved by what was really spent; a refund is a settlement at 0.
+--
+-- KEYS[1]     record of the reservation
+-- KEYS[2]     index of open reservations
+-- KEYS[3..]   the buckets, one a line, in the order of the reservation
+-- ARGV[1]     the reservation's id
+-- ARGV[2]     JSON: the lines as in reserve.lua; amount is what was really spent
+-- Returns     1 settled now, 0 it was settled before (nothing changes), 2 unknown here (the store came back
+--             empty, or could not be asked at the reservation): charged in full without a check.
+-- Guarantee   At most one settlement counts. Leases are released by id. A release never makes room that
+--             the reservation's own charge did not take. An abandoned reservation may still be settled.
+local now_us = server_now_us()
+local id, lines = ARGV[1], cjson.decode(ARGV[2])
+local packed = redis.call('GET', KEYS[1])
+local record = packed and cmsgpack.unpack(packed) or {RESERVED}
+if record[1] == SETTLED then return 0 end
+
+for i, line in ipairs(lines) do
+  local key = KEYS[i + 2]
+  if line[CODE] == LEASE then
+    redis.call('ZREM', key, id)
+  else
+    local row = record[i + 1] or {key, line[CODE], line[LIMIT], line[SIZE], 0, 0, 0}
+    change_row(row, now_us, line[AMOUNT])
+  end
+end
+redis.call('ZREM', KEYS[2], id)
+redis.call('SET', KEYS[1], cmsgpack.pack({SETTLED}), 'PX', DONE_MS)
+return packed and 1 or 2

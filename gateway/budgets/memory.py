@@ -1,0 +1,325 @@
+"""The embedded store: every bucket in this process, decided by plain synchronous calls.
+
+``*_now`` take the time and await nothing, so that replay can call them by the million; the async methods
+of ``Store`` read the clock and call them. One event loop runs at a time, so every decision is atomic.
+
+States of a reservation: open -> settled | abandoned, abandoned -> settled. A settled id is remembered for
+60 s, an abandoned one for an hour. Memory is bounded: buckets that count for nothing are swept, and above
+``max_buckets`` the oldest go first (an attacker gains by that no more than by the fresh accounts it takes).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from gateway.budgets.core import Decision, Shapes, View
+from gateway.budgets.windows import HOLD_US, LEASE_WAIT_US, SECOND_US, Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gateway.budgets.core import Line, Move, Renewal
+    from gateway.budgets.windows import Shape, State
+    from gateway.clock import Clock
+
+DONE_US = 60 * SECOND_US
+ABANDONED_US = 3600 * SECOND_US
+MOVED_US = 3600 * SECOND_US
+SWEEP_EVERY = 512
+SWEEP_STEP = 1024
+MAX_BUCKETS = 2_000_000
+
+
+class Record:
+    """A reservation that is not settled: per line what it holds (``amounts``) and where (``marks``)."""
+
+    __slots__ = ("amounts", "expires_us", "lines", "marks")
+
+    def __init__(self, lines: Sequence[Line], amounts: list[int], marks: list[float], expires_us: int) -> None:
+        self.lines = lines
+        self.amounts = amounts
+        self.marks = marks
+        self.expires_us = expires_us
+
+
+class MemoryStore:
+    """Buckets of one process. See the module for states and bounds."""
+
+    name = "memory"
+
+    def __init__(self, clock: Clock, *, max_buckets: int = MAX_BUCKETS) -> None:
+        self._clock = clock
+        self._max_buckets = max_buckets
+        self._buckets: dict[str, tuple[Shape, State]] = {}
+        self._leases: dict[str, dict[str, int]] = {}
+        self._open: OrderedDict[str, Record] = OrderedDict()
+        self._abandoned: OrderedDict[str, Record] = OrderedDict()
+        self._done: OrderedDict[str, int] = OrderedDict()
+        self._moved: OrderedDict[str, int] = OrderedDict()
+        self._shapes = Shapes()
+        self._sweeping: Iterator[str] = iter(())
+        self._calls = 0
+        self.dirty: set[str] | None = None
+        """Keys changed since the journal last looked; ``None`` where nobody keeps a journal."""
+
+    def now_us(self) -> int:
+        """The clock in microseconds."""
+        return int(self._clock.now() * SECOND_US)
+
+    def reserve_now(self, reservation: str, lines: Sequence[Line], now_us: int) -> Decision:
+        """Check every line, then charge all or none. The same id is charged once however often it is sent."""
+        self._calls += 1
+        if self._calls % SWEEP_EVERY == 0:
+            self.sweep_now(now_us)
+        if reservation in self._open or reservation in self._abandoned or reservation in self._done:
+            return Decision(True, tuple(self._view(line, now_us) for line in lines))
+        views: list[View] = []
+        granted = True
+        states: list[State | None] = []
+        for line in lines:
+            key, shape, amount = line[:3]
+            if shape.code == Lease.CODE:
+                view = self._lease_view(line, now_us)
+                wait = view.wait_us
+                states.append(None)
+                views.append(view)
+            else:
+                found = self._buckets.get(key)
+                state = shape.fresh() if found is None else found[1]
+                states.append(state)
+                wait = shape.wait_us(state, now_us, amount)
+                views.append(View(0, 0, wait))
+            if wait and not shape.shadow:
+                granted = False
+        if granted:
+            self._charge(reservation, lines, states, now_us)
+        return Decision(granted, self._views(lines, states, views, now_us, charged=granted))
+
+    def settle_now(self, reservation: str, lines: Sequence[Line], now_us: int) -> None:
+        """Bring what was reserved to the lines' amounts. At most one settlement of an id counts; an unknown
+        id (made while this store could not be asked) is charged in full without a check.
+        """
+        if reservation in self._done:
+            return
+        record = self._open.pop(reservation, None) or self._abandoned.pop(reservation, None)
+        if record is None:
+            record = Record(lines, [0] * len(lines), [0] * len(lines), 0)
+        for position, line in enumerate(lines):
+            self._change(record, reservation, position, line.amount, now_us)
+        self._done[reservation] = now_us + DONE_US
+
+    def renew_now(self, reservation: str, lines: Sequence[Line], now_us: int) -> None:
+        """Keep an open reservation and its leases for 30 s more; the lines' floors replace the old ones."""
+        record = self._open.get(reservation)
+        if record is None:
+            return
+        record.lines = lines
+        record.expires_us = now_us + HOLD_US
+        self._open.move_to_end(reservation)
+        for line in lines:
+            if line.shape.code == Lease.CODE:
+                self._leases.setdefault(line.key, {})[reservation] = record.expires_us
+
+    def reap_now(self, now_us: int) -> int:
+        """Abandon reservations that nobody renewed: settle them at their floors. Returns how many."""
+        count = 0
+        while self._open:
+            reservation, record = next(iter(self._open.items()))
+            if record.expires_us > now_us:
+                break
+            del self._open[reservation]
+            for position, line in enumerate(record.lines):
+                self._change(record, reservation, position, line.floor, now_us)
+            record.expires_us = now_us + ABANDONED_US
+            self._abandoned[reservation] = record
+            count += 1
+        return count
+
+    def peek_now(self, lines: Sequence[Line], now_us: int) -> tuple[View, ...]:
+        """Balances; changes nothing."""
+        return tuple(self._view(line, now_us) for line in lines)
+
+    def move_now(self, move_id: str, moves: Sequence[Move], now_us: int) -> bool:
+        """Carry spending between buckets, once per ``move_id`` (remembered for an hour); False if it was done."""
+        if move_id in self._moved:
+            return False
+        self._moved[move_id] = now_us + MOVED_US
+        for move in moves:
+            source, target = self._shapes.line(move.source), self._shapes.line(move.target)
+            if source.shape.code == Lease.CODE:
+                self._move_leases(source, target, keep=move.keep)
+                continue
+            spends = source.shape.spends(self._state(source), now_us)
+            into = self._state(target)
+            for at_us, amount in spends:
+                target.shape.spend_at(into, now_us, at_us, amount)
+            if move.deduct is not None:
+                loser = self._shapes.line(move.deduct)
+                for at_us, amount in spends:
+                    loser.shape.spend_at(self._state(loser), now_us, at_us, -amount)
+            if not move.keep:
+                self._buckets.pop(source.key, None)
+                self._touch(source.key)
+        return True
+
+    def sweep_now(self, now_us: int) -> None:
+        """Forget what counts for nothing: a step over the buckets, and everything expired beside them."""
+        self.reap_now(now_us)
+        for expiring in (self._done, self._moved):
+            while expiring and next(iter(expiring.values())) <= now_us:
+                expiring.popitem(last=False)
+        while self._abandoned and next(iter(self._abandoned.values())).expires_us <= now_us:
+            self._abandoned.popitem(last=False)
+        for _ in range(SWEEP_STEP):
+            key = next(self._sweeping, None)
+            if key is None:
+                self._sweeping = iter(list(self._buckets) + list(self._leases))
+                break
+            self._forget_if_idle(key, now_us)
+
+    # -- Store: the same, on the clock ---------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+    async def ping(self) -> None:
+        """Always there."""
+
+    async def reserve(self, reservation: str, lines: Sequence[Line]) -> Decision:
+        """``reserve_now``."""
+        return self.reserve_now(reservation, lines, self.now_us())
+
+    async def settle(self, reservation: str, lines: Sequence[Line]) -> None:
+        """``settle_now``."""
+        self.settle_now(reservation, lines, self.now_us())
+
+    async def renew(self, renewals: Sequence[Renewal]) -> None:
+        """``renew_now`` for each."""
+        for renewal in renewals:
+            self.renew_now(renewal.reservation, renewal.lines, self.now_us())
+
+    async def reap(self) -> int:
+        """``reap_now`` and a step of the sweep."""
+        count = self.reap_now(self.now_us())
+        self.sweep_now(self.now_us())
+        return count
+
+    async def peek(self, lines: Sequence[Line]) -> tuple[View, ...]:
+        """``peek_now``."""
+        return self.peek_now(lines, self.now_us())
+
+    async def move(self, move_id: str, moves: Sequence[Move]) -> bool:
+        """``move_now``."""
+        return self.move_now(move_id, moves, self.now_us())
+
+    async def workers(self, worker: str) -> int:
+        """1: nobody else shares this store."""
+        return 1
+
+    # -- parts -----------------------------------------------------------------------------------------
+
+    def _charge(self, reservation: str, lines: Sequence[Line], states: list[State | None], now_us: int) -> None:
+        marks: list[float] = []
+        expires_us = now_us + HOLD_US
+        for line, state in zip(lines, states, strict=True):
+            key, shape, amount = line[:3]
+            if state is None:
+                self._leases.setdefault(key, {})[reservation] = expires_us
+                marks.append(0)
+                continue
+            marks.append(shape.charge(state, now_us, amount))
+            if key not in self._buckets:
+                self._add(key, shape, state)
+            self._touch(key)
+        self._open[reservation] = Record(lines, [line[2] for line in lines], marks, expires_us)
+
+    def _views(
+        self, lines: Sequence[Line], states: list[State | None], views: list[View], now_us: int, *, charged: bool
+    ) -> tuple[View, ...]:
+        made = []
+        for line, state, view in zip(lines, states, views, strict=True):
+            if state is not None:
+                remaining, reset_us = line[1].view(state, now_us)
+                made.append(View(remaining, reset_us, view.wait_us))
+            elif charged:
+                made.append(View(max(0, view.remaining - 1), LEASE_WAIT_US, view.wait_us))
+            else:
+                made.append(view)
+        return tuple(made)
+
+    def _view(self, line: Line, now_us: int) -> View:
+        if line.shape.code == Lease.CODE:
+            return self._lease_view(line, now_us)._replace(wait_us=0)
+        found = self._buckets.get(line.key)
+        return View(*line.shape.view(line.shape.fresh() if found is None else found[1], now_us))
+
+    def _lease_view(self, line: Line, now_us: int) -> View:
+        assert isinstance(line.shape, Lease)
+        leases = self._leases.get(line.key)
+        if not leases:
+            return View(line.shape.capacity, 0, line.shape.wait_for_slot_us(0, 0, now_us))
+        for reservation in [held for held, expires_us in leases.items() if expires_us <= now_us]:
+            del leases[reservation]
+        held, first = len(leases), min(leases.values(), default=0)
+        wait = line.shape.wait_for_slot_us(held, first, now_us)
+        return View(max(0, line.shape.capacity - held), LEASE_WAIT_US if held else 0, wait)
+
+    def _change(self, record: Record, reservation: str, position: int, amount: int, now_us: int) -> None:
+        """Bring one line of a record to ``amount``: less is released where it was, more is charged now."""
+        line = record.lines[position]
+        if line.shape.code == Lease.CODE:
+            leases = self._leases.get(line.key, {})
+            leases.pop(reservation, None)
+            if not leases:
+                self._leases.pop(line.key, None)
+            return
+        delta = amount - record.amounts[position]
+        if delta > 0:
+            mark = line.shape.charge(self._state(line), now_us, delta)
+            if record.amounts[position] == 0:
+                record.marks[position] = mark
+        elif delta < 0 and line.key in self._buckets:
+            line.shape.release(self._state(line), now_us, record.marks[position], -delta)
+        record.amounts[position] = amount
+
+    def _state(self, line: Line) -> State:
+        """The bucket of a line, made if it is new, about to be changed."""
+        found = self._buckets.get(line.key)
+        if found is None:
+            found = self._add(line.key, line.shape, line.shape.fresh())
+        self._touch(line.key)
+        return found[1]
+
+    def _add(self, key: str, shape: Shape, state: State) -> tuple[Shape, State]:
+        if len(self._buckets) >= self._max_buckets:
+            for oldest in list(islice(self._buckets, 1 + self._max_buckets // 100)):
+                del self._buckets[oldest]
+                self._touch(oldest)
+        self._buckets[key] = (shape, state)
+        return shape, state
+
+    def _touch(self, key: str) -> None:
+        if self.dirty is not None:
+            self.dirty.add(key)
+
+    def _move_leases(self, source: Line, target: Line, *, keep: bool) -> None:
+        held = self._leases.get(source.key, {})
+        self._leases.setdefault(target.key, {}).update(held)
+        if not keep:
+            self._leases.pop(source.key, None)
+
+    def _forget_if_idle(self, key: str, now_us: int) -> None:
+        leases = self._leases.get(key)
+        if leases is not None:
+            if all(expires_us <= now_us for expires_us in leases.values()):
+                del self._leases[key]
+            return
+        found = self._buckets.get(key)
+        if found is not None and found[0].used(found[1], now_us) <= 0:
+            del self._buckets[key]
+            self._touch(key)

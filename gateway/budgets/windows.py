@@ -1,0 +1,333 @@
+"""The four windows of a budget as plain functions over a bucket's state: no I/O, no clock.
+
+A ``Shape`` is a ``Budget`` compiled to whole microseconds. A bucket's state is a flat list of numbers, so
+that it can be written down as it is. ``lua/windows.lua`` is the same arithmetic for Redis, operation by
+operation (IEEE doubles on both sides), and the tests hold the two together.
+
+Guarantees, for a window of length W and a limit L, while settled amounts do not exceed the reserved:
+
+* ``Sliding``: at most L in any interval of length W. The window is kept in 12 slices of W/12 and the oldest,
+  partly expired slice counts in full, so that the error is one-sided: nothing is ever over the limit,
+  and an amount is remembered between W and W + W/12 (a customer at the limit gets at least 12/13 of it).
+* ``Bucket`` (GCRA): at most burst + L * T/W in any interval of length T, to a millionth of one step.
+* ``Calendar``: at most L per UTC day or month (so up to 2 L around midnight, as in every calendar).
+* ``Lease``: at most L held at once; a lease that is not renewed expires.
+
+A release gives back only what the reservation still occupies: it cannot make room that its own charge
+did not take. An amount of 0 is never refused, an amount above what the bucket can ever hold always is.
+"""
+
+# ruff: noqa: D102 - the four windows override Shape, where the contract of each method stands
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, TypeAlias
+
+from gateway.types import Algorithm, Subject, Unit
+
+if TYPE_CHECKING:
+    from gateway.types import Budget
+
+SLICES = 12
+"""Per sliding window: divides minutes, hours and days evenly, and keeps a bucket below 250 bytes."""
+SECOND_US = 1_000_000
+DAY_US = 86_400 * SECOND_US
+DAY_S = 86_400
+HOLD_US = 30 * SECOND_US
+"""How long a lease and an open reservation last without a heartbeat (three missed beats of 10 s)."""
+LEASE_WAIT_US = SECOND_US
+"""Retry hint for concurrency: a slot may be freed at any moment."""
+NEVER = -1
+"""Wait of an amount that does not fit even into an empty bucket."""
+SLACK = 1e-6
+"""Steps by which rounding of doubles may be off in a GCRA bucket."""
+
+State: TypeAlias = list[float]
+
+
+def month_bounds(now_us: int) -> tuple[int, int]:
+    """First instant of the UTC month of ``now_us`` and of the next one, in microseconds.
+
+    Days to civil date and back by the era arithmetic of Howard Hinnant, "chrono-Compatible Low-Level Date
+    Algorithms" (days_from_civil, civil_from_days): whole numbers only, so that Lua can do the same.
+    """
+    days = now_us // DAY_US + 719_468
+    era, doe = divmod(days, 146_097)
+    yoe = (doe - doe // 1_460 + doe // 36_524 - doe // 146_096) // 365
+    doy = doe - (365 * yoe + yoe // 4 - yoe // 100)
+    mp = (5 * doy + 2) // 153
+    first = days - 719_468 - (doy - (153 * mp + 2) // 5)
+    year = yoe + era * 400 + (1 if mp >= 10 else 0)  # noqa: PLR2004 - January and February end the era's year
+    month = mp + 3 if mp < 10 else mp - 9  # noqa: PLR2004 - as above
+    return first * DAY_US, (first + _month_days(year, month)) * DAY_US
+
+
+def _month_days(year: int, month: int) -> int:
+    if month == 2:  # noqa: PLR2004 - February
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 if month in {4, 6, 9, 11} else 31
+
+
+class Shape:
+    """A budget compiled for the stores. ``suffix`` tells buckets of one name but another window or unit
+    apart: changing a limit keeps what was spent, changing the window starts anew.
+    """
+
+    __slots__ = ("budget", "capacity", "code", "head", "hidden", "limit", "rate", "shadow", "size_us", "suffix")
+
+    def __init__(self, budget: Budget, code: int, size_us: int, capacity: int) -> None:
+        self.budget = budget
+        self.code = code
+        self.limit = budget.limit
+        self.capacity = capacity
+        self.size_us = size_us
+        self.rate = max(1, budget.limit) / size_us
+        self.shadow = budget.shadow
+        self.hidden = budget.subject in {Subject.CLUSTER, Subject.ADDRESS}
+        self.suffix = f":{budget.unit.value}:{code}:{size_us}"
+        self.head = b"[%d,%d,%d,%d,%d," % (code, self.limit, capacity, size_us, self.shadow)
+
+    def fresh(self) -> State:
+        """The state of a bucket in which nothing was spent."""
+        raise NotImplementedError
+
+    def used(self, state: State, now_us: int) -> float:
+        """What counts against the limit now."""
+        raise NotImplementedError
+
+    def room_in_us(self, state: State, now_us: int, excess: float) -> int:
+        """How long until ``excess`` (> 0, at most what is used) has left the window; at least 1."""
+        raise NotImplementedError
+
+    def reset_us(self, state: State, now_us: int) -> int:
+        """How long until more can be spent than now (GCRA: until the bucket is full); 0 if nothing is used."""
+        raise NotImplementedError
+
+    def charge(self, state: State, now_us: int, amount: int) -> float:
+        """Spend ``amount``; the mark returned tells a later release where it stands."""
+        raise NotImplementedError
+
+    def release(self, state: State, now_us: int, mark: float, amount: int) -> None:
+        """Give back what of ``amount``, charged with ``mark``, still counts."""
+        raise NotImplementedError
+
+    def spends(self, state: State, now_us: int) -> list[tuple[int, float]]:
+        """What counts now as (time in microseconds, amount), for a move to another bucket."""
+        raise NotImplementedError
+
+    def spend_at(self, state: State, now_us: int, at_us: int, amount: float) -> None:
+        """Spend (or with a negative amount take back) as if at ``at_us``, a time within the window."""
+        raise NotImplementedError
+
+    def wait_us(self, state: State, now_us: int, amount: int) -> int:
+        """0 if ``amount`` fits, ``NEVER`` if it cannot, else microseconds until it does."""
+        if amount <= 0:
+            return 0
+        if amount > self.capacity:
+            return NEVER
+        excess = self.used(state, now_us) + amount - self.capacity
+        return 0 if excess <= SLACK else self.room_in_us(state, now_us, excess)
+
+    def view(self, state: State, now_us: int) -> tuple[int, int]:
+        """(what may still be spent, ``reset_us``)."""
+        remaining = math.floor(self.capacity - self.used(state, now_us) + SLACK)
+        return max(0, remaining), self.reset_us(state, now_us)
+
+
+class Sliding(Shape):
+    """State: ``[total, slice, amount, slice, amount, ...]``, ascending, only slices with something in them."""
+
+    __slots__ = ()
+
+    def __init__(self, budget: Budget) -> None:
+        size_us = -(-max(1, budget.window.length_s) * SECOND_US // SLICES)
+        super().__init__(budget, 1, size_us, budget.limit)
+
+    def fresh(self) -> State:
+        return [0]
+
+    def used(self, state: State, now_us: int) -> float:
+        oldest = now_us // self.size_us - SLICES
+        while len(state) > 1 and state[1] < oldest:
+            state[0] -= state[2]
+            del state[1:3]
+        return state[0]
+
+    def room_in_us(self, state: State, now_us: int, excess: float) -> int:
+        position = 1
+        while excess > state[position + 1] and position + 2 < len(state):
+            excess -= state[position + 1]
+            position += 2
+        return self._gone_us(state, position) - now_us
+
+    def reset_us(self, state: State, now_us: int) -> int:
+        return self._gone_us(state, 1) - now_us if len(state) > 1 else 0
+
+    def charge(self, state: State, now_us: int, amount: int) -> float:
+        current: float = now_us // self.size_us
+        if len(state) > 1 and state[-2] >= current:  # also where the clock went back
+            current = state[-2]
+            state[-1] += amount
+        elif amount > 0:
+            state += (current, amount)
+        state[0] += amount
+        return current
+
+    def release(self, state: State, now_us: int, mark: float, amount: int) -> None:
+        self.used(state, now_us)
+        self._add(state, mark, -amount)
+
+    def spends(self, state: State, now_us: int) -> list[tuple[int, float]]:
+        self.used(state, now_us)
+        pairs = zip(state[1::2], state[2::2], strict=True)
+        return [(min(now_us, int(index + 1) * self.size_us - 1), amount) for index, amount in pairs]
+
+    def spend_at(self, state: State, now_us: int, at_us: int, amount: float) -> None:
+        self.used(state, now_us)
+        if at_us // self.size_us >= now_us // self.size_us - SLICES:
+            self._add(state, at_us // self.size_us, amount)
+
+    def _gone_us(self, state: State, position: int) -> int:
+        return (int(state[position]) + SLICES + 1) * self.size_us
+
+    @staticmethod
+    def _add(state: State, index: float, amount: float) -> None:
+        """Change one slice, not below 0; a negative amount for a slice that is gone changes nothing."""
+        position = 1
+        while position < len(state) and state[position] < index:
+            position += 2
+        if position < len(state) and state[position] == index:
+            change = max(amount, -state[position + 1])
+            state[position + 1] += change
+            state[0] += change
+            if state[position + 1] == 0:
+                del state[position : position + 2]
+        elif amount > 0:
+            state[position:position] = [index, amount]
+            state[0] += amount
+
+
+class Bucket(Shape):
+    """GCRA as a meter: ``[level, at_us]``, the level drains at ``limit`` per window.
+
+    The mark is the time at which the level drains to 0 after the charge. What a charge of x still occupies
+    at ``now`` is at least ``min(x, (mark - now) * rate)``: that much a release may give back.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, budget: Budget) -> None:
+        capacity = (budget.window.burst or budget.limit) if budget.limit else 0
+        super().__init__(budget, 2, max(1, budget.window.length_s) * SECOND_US, capacity)
+
+    def fresh(self) -> State:
+        return [0, 0]
+
+    def used(self, state: State, now_us: int) -> float:
+        return max(0, state[0] - max(0, now_us - state[1]) * self.rate)
+
+    def room_in_us(self, state: State, now_us: int, excess: float) -> int:
+        return max(1, math.ceil(excess / self.rate))
+
+    def reset_us(self, state: State, now_us: int) -> int:
+        return math.ceil(self.used(state, now_us) / self.rate)
+
+    def charge(self, state: State, now_us: int, amount: int) -> float:
+        state[0] = self.used(state, now_us) + amount
+        state[1] = max(state[1], now_us)
+        return state[1] + state[0] / self.rate
+
+    def release(self, state: State, now_us: int, mark: float, amount: int) -> None:
+        level = self.used(state, now_us)
+        state[1] = max(state[1], now_us)
+        held = min(amount, max(0, (mark - state[1]) * self.rate))
+        state[0] = max(0, level - held)
+
+    def spends(self, state: State, now_us: int) -> list[tuple[int, float]]:
+        level = self.used(state, now_us)
+        return [(now_us, level)] if level > 0 else []
+
+    def spend_at(self, state: State, now_us: int, at_us: int, amount: float) -> None:
+        drained = max(0, now_us - at_us) * self.rate
+        kept = max(0, amount - drained) if amount > 0 else amount
+        state[0] = max(0, self.used(state, now_us) + kept)
+        state[1] = max(state[1], now_us)
+
+
+class Calendar(Shape):
+    """State: ``[period's start in microseconds, used]``; code 3 for UTC days, 4 for UTC months."""
+
+    __slots__ = ()
+
+    def __init__(self, budget: Budget) -> None:
+        length_s = budget.window.length_s
+        super().__init__(budget, 3 if length_s <= DAY_S else 4, max(1, length_s) * SECOND_US, budget.limit)
+
+    def fresh(self) -> State:
+        return [0, 0]
+
+    def used(self, state: State, now_us: int) -> float:
+        start, _ = self._period(now_us)
+        if state[0] < start:
+            state[0], state[1] = start, 0
+        return state[1]
+
+    def room_in_us(self, state: State, now_us: int, excess: float) -> int:
+        return max(1, self._period(int(max(now_us, state[0])))[1] - now_us)
+
+    def reset_us(self, state: State, now_us: int) -> int:
+        return self.room_in_us(state, now_us, 0) if self.used(state, now_us) > 0 else 0
+
+    def charge(self, state: State, now_us: int, amount: int) -> float:
+        self.used(state, now_us)
+        state[1] += amount
+        return state[0]
+
+    def release(self, state: State, now_us: int, mark: float, amount: int) -> None:
+        self.used(state, now_us)
+        if state[0] == mark:
+            state[1] = max(0, state[1] - amount)
+
+    def spends(self, state: State, now_us: int) -> list[tuple[int, float]]:
+        used = self.used(state, now_us)
+        return [(now_us, used)] if used > 0 else []
+
+    def spend_at(self, state: State, now_us: int, at_us: int, amount: float) -> None:
+        self.used(state, now_us)
+        if at_us >= state[0]:
+            state[1] = max(0, state[1] + amount)
+
+    def _period(self, now_us: int) -> tuple[int, int]:
+        if self.code == 4:  # noqa: PLR2004 - months
+            return month_bounds(now_us)
+        start = now_us // DAY_US * DAY_US
+        return start, start + DAY_US
+
+
+class Lease(Shape):
+    """Concurrency: the stores keep ``{reservation: expires at}`` themselves and use only the numbers here."""
+
+    __slots__ = ()
+    CODE = 5
+
+    def __init__(self, budget: Budget) -> None:
+        super().__init__(budget, self.CODE, HOLD_US, budget.limit)
+
+    def wait_for_slot_us(self, held: int, first_expiry_us: float, now_us: int) -> int:
+        """As ``wait_us`` for one more lease beside ``held``."""
+        if self.capacity < 1:
+            return NEVER
+        if held < self.capacity:
+            return 0
+        return max(1, min(LEASE_WAIT_US, int(first_expiry_us) - now_us))
+
+
+def shape_of(budget: Budget) -> Shape:
+    """Compile a budget. A unit of concurrency is always a lease, whatever its window says."""
+    if budget.unit is Unit.CONCURRENCY or budget.window.algorithm is Algorithm.LEASE:
+        return Lease(budget)
+    if budget.window.algorithm is Algorithm.BUCKET:
+        return Bucket(budget)
+    if budget.window.algorithm is Algorithm.CALENDAR:
+        return Calendar(budget)
+    return Sliding(budget)
