@@ -1,0 +1,129 @@
+"""What the models of the language found wrong, said in one form with a place.
+
+``got X, expected Y``, and the nearest valid key where a key is not known. The keys that are valid at a place
+come from the JSON Schema, so that messages cannot disagree with what editors complete.
+"""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from gateway.policy.language import PolicyFile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic_core import ErrorDetails
+
+    from gateway.errors import FileError
+    from gateway.policy.source import Document
+
+_KINDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "a text: put it in quotes",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "finite_number": "a finite number",
+    "literal_error": "{expected}",
+    "string_pattern_mismatch": "a text that fits {pattern}",
+    "too_short": "at least {min_length}: delete the key if it is not needed",
+    "string_too_short": "at least {min_length} character: delete the key if it is not needed",
+    "string_too_long": "at most {max_length} characters",
+}
+_BOUNDS = {
+    "greater_than_equal": ("ge", "at least"),
+    "greater_than": ("gt", "more than"),
+    "less_than_equal": ("le", "at most"),
+    "less_than": ("lt", "less than"),
+}
+_MAX_SHOWN = 60
+
+
+def explain_errors(document: Document, errors: Sequence[ErrorDetails]) -> list[FileError]:
+    """One FileError for each mistake that the models found in ``document``."""
+    return [_explain(document, error) for error in errors]
+
+
+def _explain(document: Document, error: ErrorDetails) -> FileError:
+    path = tuple(part for part in error["loc"] if part != "[key]")
+    context = error.get("ctx") or {}
+    kind = error["type"]
+    if kind == "policy":
+        return document.error(path, str(context["said"]), at_key="[key]" in error["loc"])
+    if kind == "extra_forbidden":
+        return document.error(path, unknown_key(str(path[-1]), keys_at(path[:-1])), at_key=True)
+    if kind == "missing":
+        return document.error(path[:-1], f"got no {path[-1]!r}, expected one: it is required here")
+    return document.error(path, f"got {show(error['input'])}, expected {_expected(kind, context)}")
+
+
+def _expected(kind: str, context: dict[str, Any]) -> str:
+    """The second half of a message, by the kind of mistake."""
+    if kind in _BOUNDS:
+        name, words = _BOUNDS[kind]
+        return f"{words} {context[name]:g}"
+    words = _KINDS.get(kind, kind.replace("_", " "))
+    return words.format(**context)
+
+
+def show(value: Any) -> str:
+    """A value as a message shows it: short, and never a whole file."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
+
+
+def unknown_key(key: str, valid: Sequence[str]) -> str:
+    """The message for a key that is not known where it stands."""
+    near = difflib.get_close_matches(key, valid, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(sorted(valid)) or 'none'}"
+    return f"got the unknown key {key!r}, {hint}"
+
+
+def unknown_name(kind: str, name: str, valid: Sequence[str]) -> str:
+    """The message for a plan, upstream, ... that is nowhere defined."""
+    near = difflib.get_close_matches(name, valid, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(sorted(valid)) or 'none'}"
+    return f"got the {kind} {name!r}, which is not defined, {hint}"
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return PolicyFile.model_json_schema(by_alias=True)
+
+
+def keys_at(path: Sequence[str | int]) -> list[str]:
+    """The keys that the language knows at ``path`` (its own mapping, not a list's or name's)."""
+    at = _schema()
+    for part in path:
+        at = _resolve(at)
+        if isinstance(part, int):
+            at = at.get("items", {})
+        elif part in at.get("properties", {}):
+            at = at["properties"][part]
+        else:
+            extra = at.get("additionalProperties", {})
+            at = extra if isinstance(extra, dict) else {}
+    return list(_resolve(at).get("properties", {}))
+
+
+def _resolve(schema: dict[str, Any]) -> dict[str, Any]:
+    """Follow references and optional types to the mapping behind them."""
+    while True:
+        if "$ref" in schema:
+            schema = _schema()["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
+        elif "anyOf" in schema:
+            options = [option for option in schema["anyOf"] if option.get("type") != "null"]
+            schema = options[0] if options else {}
+        else:
+            return schema
