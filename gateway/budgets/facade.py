@@ -32,7 +32,6 @@ from gateway.types import Amounts, Balance, Budget, Charge, Grant, OnStoreError,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from prometheus_client import CollectorRegistry
 
     from gateway.budgets.core import Move, Store
     from gateway.clock import Clock
@@ -180,6 +179,7 @@ class Budgets:
         """For readiness and the admin API."""
         return {
             "store": self.store.name,
+            "ok": not self._breaker.is_open,
             "breaker": self._breaker.state,
             "open_reservations": len(self._live),
             "pending_settlements": len(self._pending),
@@ -216,7 +216,6 @@ class Budgets:
                 self._failed("ping")
                 return
             self._breaker.succeeded()
-        self.metrics.store_up.set(1)
         await self._settle_pending()
 
     # -- parts -----------------------------------------------------------------------------------------
@@ -333,8 +332,6 @@ class Budgets:
     def _failed(self, call: str) -> None:
         self.metrics.store_errors.labels(call).inc()
         self._breaker.failed(self._clock.monotonic())
-        if self._breaker.is_open:
-            self.metrics.store_up.set(0)
 
     @staticmethod
     async def _every(pause_s: float, step: Any) -> None:
@@ -343,14 +340,14 @@ class Budgets:
             await step()
 
 
-def open_budgets(settings: Settings, clock: Clock, registry: CollectorRegistry | None = None) -> Budgets:
+def open_budgets(settings: Settings, clock: Clock, metrics: BudgetMetrics | None = None) -> Budgets:
     """Budgets in Redis where settings name one, else in this process. Opens nothing yet: ``await open()``.
 
     Raises ConfigError for a Redis URL of an unknown form.
     """
     store: Store
     store = RedisStore(connect(settings.redis, settings.store_timeout_s)) if settings.redis else MemoryStore(clock)
-    return Budgets(store, clock, workers=settings.workers, metrics=BudgetMetrics(registry))
+    return Budgets(store, clock, workers=settings.workers, metrics=metrics)
 
 
 def _denies(budget: Budget) -> bool:

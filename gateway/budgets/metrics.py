@@ -8,9 +8,12 @@ LATENCY_BUCKETS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 
 class BudgetMetrics:
-    """Made on the registry that is passed in; a registry of its own where nobody looks."""
+    """Made on the registry that is passed in; a registry of its own where nobody looks.
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    ``uncharged`` is the gateway's own counter of what could not be charged, where there is one.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None, uncharged: Counter | None = None) -> None:
         registry = registry if registry is not None else CollectorRegistry()
         self.decisions = Counter(
             "distillguard_budget_decisions",
@@ -25,11 +28,6 @@ class BudgetMetrics:
             "distillguard_store_errors",
             "Calls to the budget store that failed or ran out of time.",
             ("call",),
-            registry=registry,
-        )
-        self.store_up = Gauge(
-            "distillguard_store_up",
-            "1 while the budget store is asked, 0 while its breaker is open.",
             registry=registry,
         )
         self.store_seconds = Histogram(
@@ -47,11 +45,10 @@ class BudgetMetrics:
         self.pending = Gauge(
             "distillguard_settlements_pending", "Settlements waiting for the store to come back.", registry=registry
         )
-        self.uncharged = Counter(
+        self.uncharged = uncharged or Counter(
             "distillguard_uncharged",
             "Spending that could not be charged, by reason.",
             ("reason",),
             registry=registry,
         )
         self.workers = Gauge("distillguard_store_workers", "Workers that share the budget store.", registry=registry)
-        self.store_up.set(1)

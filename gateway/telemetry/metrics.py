@@ -82,7 +82,7 @@ class Metrics:
         )
         self._tokens = Counter("distillguard_tokens", "Tokens settled.", ["direction", "model"], registry=r)
         self._cost = Counter("distillguard_cost_usd", "Cost settled, in US dollars.", ["model"], registry=r)
-        self._uncharged = Counter(
+        self.uncharged = Counter(
             "distillguard_uncharged",
             "Answers whose real usage is not known: not_reported (counted from what flowed), cut (the caller left), "
             "store (the store of budgets was away).",
@@ -203,9 +203,9 @@ class Metrics:
             made[1].inc(usage.output_tokens)
             made[2].inc(event.cost_microusd * 1e-6)
             if not usage.reported:
-                self._uncharged.labels("not_reported" if answered else "cut").inc()
+                self.uncharged.labels("not_reported" if answered else "cut").inc()
         if event.degraded:
-            self._uncharged.labels("store").inc()
+            self.uncharged.labels("store").inc()
         if made[3] is None:
             return
         if usage is not None and usage.reported:
