@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway.app import build_app
     from gateway.guard import Guard
+    from gateway.settings import Settings
 
 __version__ = "0.1.0"
-__all__ = ["Guard", "__version__", "build_app"]
+__all__ = ["Guard", "Settings", "__version__", "build_app"]
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "clock"),
-    ("settings", "files", "telemetry"),
+    ("settings", "files", "redis_url"),
+    ("telemetry", "asgi"),
     ("dialects",),
     ("identity",),
     ("policy",),
@@ -28,10 +30,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("analysis",),
     ("standing",),
     ("pipeline",),
-    ("guard", "proxy"),
+    ("rooms",),
+    ("guard",),
+    ("proxy",),
     ("app",),
     ("replay",),
     ("console", "reports"),
+    ("protocol", "workers"),
     ("server",),
     ("demo",),
     ("cli",),
@@ -40,11 +45,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 
 def __getattr__(name: str) -> object:
-    """Import the two public names only when asked for, so that importing the package opens nothing."""
+    """Import the public names only when asked for, so that importing the package opens nothing."""
     if name == "Guard":
         from gateway.guard import Guard
 
         return Guard
+    if name == "Settings":
+        from gateway.settings import Settings
+
+        return Settings
     if name == "build_app":
         from gateway.app import build_app
 

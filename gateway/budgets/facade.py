@@ -32,7 +32,6 @@ from gateway.types import Amounts, Balance, Budget, Charge, Grant, OnStoreError,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-
     from gateway.budgets.core import Move, Store
     from gateway.clock import Clock
     from gateway.settings import Settings

@@ -51,12 +51,19 @@ class ReplyReader:
     (an error, another media type, an unreadable coding) and counts its bytes.
     """
 
+    is_stream = False
+    """A stream of events, which must end with the dialect's last event."""
+
     def __init__(self, tally: Tally, *, counts: bool = False) -> None:
         self._tally = tally
         self._counts = counts
         self._bytes = 0
         self.passes_bytes = True
-        """The client gets the upstream's bytes: content-length may stay."""
+        """The client gets the upstream's bytes and no others: content-length may stay. Never of a stream,
+        which may get comments and an error event.
+        """
+        self.is_stream = False
+        """Comments and an error event may be put into it (so not where it is compressed)."""
 
     @property
     def ended(self) -> bool:
@@ -108,6 +115,8 @@ class FreeReply(ReplyReader):
 class StreamReply(ReplyReader):
     """A stream of server-sent events."""
 
+    is_stream = True
+
     def __init__(
         self,
         tally: Tally,
@@ -126,7 +135,9 @@ class StreamReply(ReplyReader):
         self._prose = prose
         self._choices = choices
         self._dropped = False
-        self.passes_bytes = not strip_usage and prose is None
+        self._passing = not strip_usage and prose is None
+        self.passes_bytes = False
+        self.is_stream = decoder is None
 
     @property
     def at_boundary(self) -> bool:
@@ -146,24 +157,29 @@ class StreamReply(ReplyReader):
             return chunk
         held = not self._splitter.empty
         events = self._splitter.feed(chunk)
-        if self.passes_bytes:
+        if self._passing:
             for event in events:
                 self._read(event)
             return chunk if not held and self._splitter.empty else b"".join(events)
         return b"".join([self._change(event) for event in events])
 
     def finish(self) -> bytes:
-        """An event that lacks its blank line, and text that a writer still held."""
+        """What is left when the upstream's body is over, whether it came to its end or broke: an event that
+        only lacks its blank line, and text that writers still hold. Half an event is left out. Where the
+        stream has not ended, what is given ends an event, so that an error event may follow.
+        """
         rest = self._splitter.rest()
-        changed = self._change(rest) if rest and not self.passes_bytes else rest
-        if self.passes_bytes and rest:
-            self._read(rest)
+        if rest and type(rest) is not Piece and not _is_complete(rest):
+            rest = b""
+        given = self._change(rest) if rest else b""
         if self._prose is not None:
-            changed = self._prose.end() + changed
+            given = self._prose.end() + given
         # Servers that end without [DONE] have still told that every choice is finished.
         if len(self._tally.finished) >= self._choices:
             self._tally.ended = True
-        return b"" if self._decoder is not None else changed
+        if self._decoder is not None:
+            return b""
+        return given + b"\n\n" if rest and not self.ended else given
 
     def usage(self) -> Usage:
         """Reported, or the floor so far."""
@@ -192,6 +208,8 @@ class StreamReply(ReplyReader):
         if event == LONE_LF and self._dropped:
             return b""
         data, obj = self._read(event)
+        if self._passing:
+            return event
         self._dropped = self._strip_usage and type(obj) is dict and _only_usage(obj)
         if self._dropped:
             return b""
@@ -203,6 +221,18 @@ class StreamReply(ReplyReader):
             return self._prose.event(obj, event, data)
         except (AttributeError, TypeError, KeyError):
             return event
+
+
+def _is_complete(rest: bytes) -> bool:
+    """Whether bytes without a blank line at their end are a whole event nevertheless."""
+    data = data_of(rest)
+    if data is None or data.startswith(b"[DONE]"):
+        return data is not None
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def _only_usage(obj: dict[str, JSON]) -> bool:

@@ -1,0 +1,131 @@
+"""Small things that every ASGI part here needs: message types, reading a body, sending an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+from gateway.errors import ClientDisconnected, RequestRefused
+from gateway.types import Headers, Refusal, RefusalKind
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+SLOWEST_BODY_BYTES_PER_S = 16 * 1024
+"""A body that is slower for longer than the time-out is not read on: some 128 kbit/s."""
+
+_DRAIN_BYTES = 64 * 1024
+_LINGER_S = 1.0
+
+
+def header(headers: Headers, name: bytes) -> bytes | None:
+    """The first field of that (lower-case) name, or ``None``."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
+def declared_length(headers: Headers) -> int | None:
+    """``content-length`` where it is there and a plain number."""
+    value = header(headers, b"content-length")
+    return int(value) if value is not None and value.isdigit() else None
+
+
+async def read_body(receive: Receive, headers: Headers, *, max_bytes: int, timeout_s: float) -> bytes:
+    """The whole request body.
+
+    Raises RequestRefused 413 as soon as more than ``max_bytes`` are declared or seen, without reading
+    on; 408 when after ``timeout_s`` seconds it has come slower than ``SLOWEST_BODY_BYTES_PER_S``.
+    Raises ClientDisconnected when the caller goes away first.
+    """
+    if (declared_length(headers) or 0) > max_bytes:
+        raise RequestRefused(too_large(max_bytes))
+    message = await _first_message(receive, timeout_s)
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > max_bytes:
+            raise RequestRefused(too_large(max_bytes))
+        return body
+    return await _read_on(receive, bytearray(body), max_bytes=max_bytes, timeout_s=timeout_s)
+
+
+async def _first_message(receive: Receive, timeout_s: float) -> Message:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return _checked(await receive())
+    except TimeoutError:
+        raise RequestRefused(_too_slow()) from None
+
+
+async def _read_on(receive: Receive, body: bytearray, *, max_bytes: int, timeout_s: float) -> bytes:
+    started_s = asyncio.get_running_loop().time()
+    more = True
+    try:
+        async with asyncio.timeout(None) as limit:
+            while more:
+                if len(body) > max_bytes:
+                    raise RequestRefused(too_large(max_bytes))
+                limit.reschedule(started_s + timeout_s + len(body) / SLOWEST_BODY_BYTES_PER_S)
+                message = _checked(await receive())
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+    except TimeoutError:
+        raise RequestRefused(_too_slow()) from None
+    if len(body) > max_bytes:
+        raise RequestRefused(too_large(max_bytes))
+    return bytes(body)
+
+
+def _checked(message: Message) -> Message:
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnected("the caller closed the connection while its request was read")
+    return message
+
+
+def too_large(max_bytes: int) -> Refusal:
+    """The refusal of a body over the limit."""
+    return Refusal(kind=RefusalKind.TOO_LARGE, message=f"The request body is larger than {max_bytes} bytes.")
+
+
+def _too_slow() -> Refusal:
+    return Refusal(kind=RefusalKind.TIMEOUT, message="The request body was not received in time.")
+
+
+async def send_answer(send: Send, status: int, headers: Headers, body: bytes, *, more_body: bool = False) -> None:
+    """One whole answer; with ``more_body`` its end is still to be sent (see ``linger``)."""
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": more_body})
+
+
+def worth_draining(headers: Headers) -> bool:
+    """Whether an unread body is small and on its way, so that reading it keeps the connection alive."""
+    if header(headers, b"expect") is not None:
+        return False
+    length = declared_length(headers)
+    if length is None:
+        return header(headers, b"transfer-encoding") is None
+    return length <= _DRAIN_BYTES
+
+
+async def drain(receive: Receive) -> None:
+    """Read and drop the rest of a body, for at most a second and 64 KiB.
+
+    Before an answer it keeps the connection usable. After one that closes the connection, it gives the
+    caller the time to read the answer: closing with unread bytes resets the connection, and the answer
+    is lost (RFC 9112, section 9.6).
+    """
+    seen = 0
+    try:
+        async with asyncio.timeout(_LINGER_S):
+            while seen <= _DRAIN_BYTES:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+                seen += len(message.get("body", b""))
+    except TimeoutError:
+        return

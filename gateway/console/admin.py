@@ -1,0 +1,104 @@
+"""The admin application.
+
+``/livez``, ``/readyz`` and ``/metrics`` need no token: they say nothing of accounts. ``/api/...`` needs
+``DISTILLGUARD_ADMIN_TOKEN`` where one is set; without one the port is bound to loopback, and requests that a
+browser was tricked into sending (a foreign ``Host`` or ``Origin``) are refused.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING
+
+import orjson
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
+import gateway
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gateway.rooms import Rooms
+
+_WRONG_TOKENS = RateLimitItemPerMinute(30)
+"""Wrong tokens per address and minute before the port stops listening to it: a person mistypes fewer."""
+
+_LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def build_admin(rooms: Rooms) -> Starlette:
+    """The admin port of the gateway whose ``rooms`` these are."""
+    admin = _Admin(rooms)
+    return Starlette(
+        routes=[
+            Route("/livez", admin.livez),
+            Route("/readyz", admin.readyz),
+            Route("/metrics", admin.metrics),
+            Route("/api/status", admin.status),
+        ],
+        exception_handlers={404: admin.not_found, 405: admin.not_found},
+    )
+
+
+class _Admin:
+    def __init__(self, rooms: Rooms) -> None:
+        self.rooms = rooms
+        self._wrong = MovingWindowRateLimiter(MemoryStorage())
+
+    async def livez(self, request: Request) -> Response:
+        """200 while the event loop turns."""
+        return _json({"live": True})
+
+    async def readyz(self, request: Request) -> Response:
+        """200, or 503 with the reasons."""
+        reasons = self.rooms.not_ready()
+        return _json({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+    async def metrics(self, request: Request) -> Response:
+        """Prometheus' text format."""
+        body, content_type = self.rooms.metrics.render()
+        return Response(body, headers={"content-type": content_type})
+
+    async def status(self, request: Request) -> Response:
+        """What runs here, with which policies, and how its rooms are."""
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
+        return _json({"version": gateway.__version__, **self.rooms.status()})
+
+    async def not_found(self, request: Request, error: Exception) -> Response:
+        """One error shape for whatever is not here."""
+        status = getattr(error, "status_code", 404)
+        return _error(status, f"{request.method} {request.url.path} is not served on the admin port")
+
+    def _refusal(self, request: Request) -> Response | None:
+        """Why this caller may not use ``/api``, or ``None``."""
+        token = self.rooms.settings.admin_token
+        if not token:
+            origin = request.headers.get("origin")
+            if request.url.hostname not in _LOCAL_NAMES or (origin and not origin.startswith(_LOCAL_ORIGINS)):
+                return _error(403, "without DISTILLGUARD_ADMIN_TOKEN the API is for this machine only")
+            return None
+        address = request.client.host if request.client else "unknown"
+        if not self._wrong.test(_WRONG_TOKENS, address):
+            return _error(429, "too many wrong tokens from this address; try again in a minute")
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+        if hmac.compare_digest(given, token.encode()):
+            return None
+        self._wrong.hit(_WRONG_TOKENS, address)
+        return _error(401, "expected 'Authorization: Bearer' with the admin token")
+
+
+_LOCAL_ORIGINS = ("http://127.0.0.1", "http://localhost", "http://[::1]")
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(value, default=str), status, {"content-type": "application/json"})
+
+
+def _error(status: int, message: str) -> Response:
+    return _json({"error": {"status": status, "message": message}}, status)

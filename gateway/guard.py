@@ -1,0 +1,438 @@
+"""``Guard``: the gateway as pure ASGI middleware around any app that speaks a model API.
+
+It reads the request, asks the pipeline, lets the wrapped app answer, and meters the answer as it passes.
+The wrapped app is the built-in reverse proxy (``distillguard serve``), or a model server's own app.
+
+What it holds to: no byte of a reply waits for another (except that a reply's last bytes wait until its
+reservation is settled, so that the caller's next request finds its budget restored); nothing that the
+pipeline refuses reaches the app; every way out of ``_Call.run`` ends in ``Pipeline.close``.
+Websockets and routes that no policy lists are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from gateway.asgi import drain, header, read_body, send_answer, too_large, worth_draining
+from gateway.dialects import PING, budget_headers, error_event, write_refusal
+from gateway.errors import (
+    ClientDisconnected,
+    ConfigError,
+    RequestRefused,
+    StoreError,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from gateway.identity import ATTRIBUTION_HEADERS, CREDENTIAL_HEADERS
+from gateway.rooms import Rooms
+from gateway.settings import Settings
+from gateway.types import Family, Outcome, Refusal, RefusalKind
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.asgi import ASGIApp, Message, Receive, Scope, Send
+    from gateway.pipeline import Exchange
+    from gateway.types import Headers
+
+log = logging.getLogger("gateway.guard")
+
+UPSTREAM_KEY = "distillguard.upstream"
+"""Where the scope tells the reverse proxy which upstream the policy chose."""
+
+_OUR_LIMIT_HEADERS = (b"x-ratelimit-", b"anthropic-ratelimit-", b"ratelimit")
+_SERVER_ERROR = 500
+
+
+class Guard:
+    """ASGI middleware: budgets, access rules and evidence in front of ``app``.
+
+    Takes only the wrapped app; settings come from ``DISTILLGUARD_*`` in the environment, so that
+    ``vllm serve --middleware gateway.Guard`` works. ``rooms`` is for ``build_app``, which has settings.
+    """
+
+    def __init__(self, app: ASGIApp, rooms: Rooms | None = None) -> None:
+        self.app = app
+        self.rooms = rooms if rooms is not None else Rooms(Settings.load())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Guard http; refuse websockets; pass lifespan through, with the rooms opened before the app."""
+        if scope["type"] == "http":
+            await self.rooms.start()
+            await _Call(self.app, self.rooms, scope, receive, send).run()
+        elif scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": "not served here"})
+        else:
+            raise ConfigError(f"got an ASGI scope of type {scope['type']!r}, expected http, websocket or lifespan")
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def opening() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.rooms.start()
+            return message
+
+        async def closing(message: Message) -> None:
+            if message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
+                await self.rooms.stop()
+            await send(message)
+
+        try:
+            await self.app(scope, opening, closing)
+        except ConfigError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+
+
+class _Call:
+    """One request through the guard."""
+
+    __slots__ = (
+        "app",
+        "exchange",
+        "headers",
+        "pinger",
+        "receive",
+        "received_bytes",
+        "rooms",
+        "scope",
+        "send",
+        "started",
+        "whole",
+    )
+
+    def __init__(self, app: ASGIApp, rooms: Rooms, scope: Scope, receive: Receive, send: Send) -> None:
+        self.app = app
+        self.rooms = rooms
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.headers: Headers = list(scope["headers"])
+        self.exchange: Exchange = rooms.pipeline.open(scope["method"], _path(scope), self.headers)
+        self.pinger: _Pinger | None = None
+        self.received_bytes = 0
+        self.started = False
+        self.whole = False
+        """The request's body was read to its end."""
+
+    async def run(self) -> None:
+        """Answer, refuse or report a failure; then settle and write the event, whatever happened."""
+        exchange = self.exchange
+        self.rooms.begin()
+        try:
+            await self._answer()
+        except RequestRefused as refused:
+            exchange.outcome = Outcome.REFUSED
+            await self._refuse(refused.refusal)
+        except ClientDisconnected:
+            exchange.outcome = Outcome.DISCONNECTED
+        except UpstreamError as error:
+            log.warning("upstream failed", extra={"request": exchange.id, "error": str(error)})
+            exchange.outcome = Outcome.UPSTREAM_FAILED
+            await self._refuse(_upstream_failure(error))
+        except StoreError as error:
+            log.error("store failed", extra={"request": exchange.id, "error": str(error)})  # noqa: TRY400 - no trace wanted
+            await self._refuse(_UNAVAILABLE)
+        except asyncio.CancelledError:  # the server shuts down, or watches the caller's connection itself
+            exchange.outcome = Outcome.DISCONNECTED
+            if self.started:
+                await self._refuse(_CUT)
+            raise
+        except Exception as error:
+            exchange.outcome = Outcome.FAILED
+            log.exception("request failed", extra={"request": exchange.id, "error": type(error).__name__})
+            await self._refuse(_INTERNAL)
+        finally:
+            if self.pinger is not None:
+                self.pinger.stop()
+            await self.rooms.end(exchange)
+
+    async def _answer(self) -> None:
+        pipeline, exchange = self.rooms.pipeline, self.exchange
+        pipeline.recognise(exchange, self.headers, self.scope.get("client"))
+        if exchange.route is None:
+            await pipeline.admit_passed_through(exchange)
+            receive: Receive = self._limited_receive
+            length: int | None = None
+        else:
+            receive, length = await self._admit()
+        exchange.sent_upstream = True
+        await self.app(self._forwarded(length), receive, self._reply)
+        if exchange.outcome is Outcome.FAILED:
+            exchange.outcome = Outcome.UPSTREAM_FAILED if exchange.status >= _SERVER_ERROR else Outcome.ANSWERED
+
+    async def _admit(self) -> tuple[Receive, int | None]:
+        settings, exchange = self.rooms.settings, self.exchange
+        assert exchange.route is not None
+        body = b""
+        if exchange.route.has_body:
+            if (encoding := header(self.headers, b"content-encoding")) not in (None, b"", b"identity"):
+                raise RequestRefused(_unsupported(encoding or b""))
+            body = await read_body(
+                self.receive, self.headers, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
+            )
+            self.whole = True
+        forwarded = await self.rooms.pipeline.admit(exchange, body)
+        if exchange.plan is not None and exchange.plan.delay_s > 0:
+            await asyncio.sleep(exchange.plan.delay_s)
+        return self._replay(forwarded), None if forwarded is body else len(forwarded)
+
+    def _replay(self, body: bytes) -> Receive:
+        """The body again for the app, then whatever comes from the caller: its disconnect."""
+        pending = True
+
+        async def receive() -> Message:
+            nonlocal pending
+            if pending:
+                pending = False
+                return {"type": "http.request", "body": body, "more_body": False}
+            return await self.receive()
+
+        return receive
+
+    async def _limited_receive(self) -> Message:
+        """A passed-through body, unread, but not larger than any other."""
+        message = await self.receive()
+        if message["type"] == "http.request":
+            self.received_bytes += len(message.get("body", b""))
+            if self.received_bytes > self.rooms.settings.max_body_bytes:
+                raise RequestRefused(too_large(self.rooms.settings.max_body_bytes))
+            self.whole = not message.get("more_body", False)
+        return message
+
+    def _forwarded(self, length: int | None) -> Scope:
+        """The scope for the app: the caller's, with its credential replaced where it is ours."""
+        exchange, rooms = self.exchange, self.rooms
+        drop = ATTRIBUTION_HEADERS
+        identity = exchange.identity
+        if identity is not None and not identity.own_credential:
+            drop = drop | CREDENTIAL_HEADERS
+        if length is not None:
+            drop = drop | _LENGTH
+        if exchange.rewrites:
+            drop = drop | _ENCODINGS
+        headers = [field for field in self.headers if field[0] not in drop]
+        if length is not None:
+            headers.append((b"content-length", b"%d" % length))
+        if exchange.rewrites:
+            headers.append((b"accept-encoding", b"identity"))
+        if identity is not None and not identity.own_credential and (key := rooms.upstream_credential(exchange)):
+            headers.append(
+                (b"x-api-key", key) if exchange.family is Family.ANTHROPIC else (b"authorization", b"Bearer " + key)
+            )
+        scope = dict(self.scope)
+        scope["headers"] = headers
+        scope["extensions"] = {}  # a reply sent by the server behind our back could not be metered
+        scope[UPSTREAM_KEY] = rooms.upstream_of(exchange)
+        return scope
+
+    async def _reply(self, message: Message) -> None:
+        """What the app answers, metered on its way to the caller."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            await self._reply_start(message)
+        elif kind == "http.response.body":
+            await self._reply_body(message.get("body", b""), more=message.get("more_body", False))
+        else:
+            await self._pass(message)
+
+    async def _reply_start(self, message: Message) -> None:
+        exchange = self.exchange
+        headers: Headers = list(message.get("headers", ()))
+        reader = self.rooms.pipeline.read_reply(exchange, message["status"], headers)
+        if reader is not None:
+            headers = self._marked_headers(headers, keep_length=reader.passes_bytes)
+            if reader.is_stream and (interval_s := self.rooms.settings.ping_interval_s) > 0:
+                plain = header(headers, b"content-encoding") is None and header(headers, b"content-length") is None
+                self.pinger = _Pinger(self._ping, interval_s) if plain else None
+        self.started = True
+        await self._pass({"type": "http.response.start", "status": message["status"], "headers": headers})
+
+    def _marked_headers(self, headers: Headers, *, keep_length: bool) -> Headers:
+        """The reply's headers with our request id and budgets in place of the upstream account's."""
+        exchange = self.exchange
+        balances = exchange.grant.balances if exchange.grant else ()
+        kept = [
+            field
+            for field in headers
+            if (keep_length or field[0] != b"content-length")
+            and not (balances and field[0].startswith(_OUR_LIMIT_HEADERS))
+        ]
+        name = b"request-id" if exchange.family is Family.ANTHROPIC else b"x-request-id"
+        if header(kept, name) is None:
+            kept.append((name, exchange.id.encode()))
+        kept.append((b"x-distillguard-request-id", exchange.id.encode()))
+        kept += budget_headers(exchange.family, balances, exchange.started_at)
+        return kept
+
+    async def _reply_body(self, body: bytes, *, more: bool) -> None:
+        exchange, pipeline = self.exchange, self.rooms.pipeline
+        reader = exchange.reader
+        if reader is not None:
+            body = reader.feed(body)
+            if not more:
+                body += reader.finish()
+                if reader.is_stream and not reader.ended:
+                    exchange.outcome = Outcome.UPSTREAM_FAILED
+                    body += self._error_event(_BROKEN)
+            if not more or reader.ended:
+                await pipeline.settle(exchange)
+            if more and not body:
+                return
+        pipeline.note_first_byte(exchange)
+        await self._pass({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def _pass(self, message: Message) -> None:
+        """Send to the caller; a connection that is gone is a disconnect, whatever the server calls it."""
+        try:
+            if self.pinger is not None:
+                await self.pinger.pass_on(self.send, message)
+            else:
+                await self.send(message)
+        except OSError as error:
+            raise ClientDisconnected("the caller closed the connection while its reply was sent") from error
+
+    async def _ping(self) -> None:
+        if self.exchange.reader is not None and self.exchange.reader.at_boundary:
+            await self.send({"type": "http.response.body", "body": PING, "more_body": True})
+
+    def _error_event(self, refusal: Refusal) -> bytes:
+        exchange = self.exchange
+        assert exchange.route is not None
+        assert exchange.reader is not None
+        return error_event(
+            exchange.route, refusal, request_id=exchange.id, sequence_number=exchange.reader.next_sequence
+        )
+
+    async def _refuse(self, refusal: Refusal) -> None:
+        """Write a refusal; into a stream that has begun, as the dialect's error event."""
+        exchange = self.exchange
+        exchange.refusal = refusal
+        if self.started:
+            await self._break_off(refusal)
+            return
+        status, headers, body = write_refusal(
+            exchange.family, refusal, request_id=exchange.id, now_s=self.rooms.clock.now()
+        )
+        exchange.status = status
+        if self.scope["method"] == "HEAD":
+            body = b""
+        await self.rooms.pipeline.settle(exchange)
+        try:
+            await self._send_refusal(status, headers, body)
+        except (OSError, ClientDisconnected):
+            return
+
+    async def _send_refusal(self, status: int, headers: Headers, body: bytes) -> None:
+        if not self.whole and worth_draining(self.headers):
+            if (header(self.headers, b"content-length") or b"0") != b"0":
+                await drain(self.receive)
+            self.whole = True
+        if self.whole:
+            await send_answer(self.send, status, headers, body)
+            return
+        await send_answer(self.send, status, [*headers, (b"connection", b"close")], body, more_body=True)
+        await drain(self.receive)
+        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _break_off(self, refusal: Refusal) -> None:
+        """End a reply that cannot be ended well: a stream says so, anything else is cut visibly."""
+        reader = self.exchange.reader
+        if reader is None or not reader.is_stream:
+            return  # the server closes the connection before the reply's declared end: the caller sees it
+        await self.rooms.pipeline.settle(self.exchange)
+        try:
+            last = reader.finish() if reader.at_boundary else b"\n\n"
+            await self._pass(
+                {"type": "http.response.body", "body": last + self._error_event(refusal), "more_body": False}
+            )
+        except ClientDisconnected:
+            return
+
+
+class _Pinger:
+    """Keeps a silent stream alive: calls ``ping`` after each ``interval_s`` without a message.
+
+    A ping and a message never overlap: what comes while a ping is sent waits for it.
+    """
+
+    def __init__(self, ping: Callable[[], Awaitable[None]], interval_s: float) -> None:
+        self._ping = ping
+        self._interval_s = interval_s
+        self._loop = asyncio.get_running_loop()
+        self._last_s = self._loop.time()
+        self._sending = False
+        self._task: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(interval_s, self._look)
+
+    async def pass_on(self, send: Send, message: Message) -> None:
+        """Send a message, after a ping that is on its way."""
+        if self._task is not None and not self._task.done():
+            await asyncio.wait([self._task])
+        self._sending = True
+        try:
+            await send(message)
+        finally:
+            self._sending = False
+            self._last_s = self._loop.time()
+
+    def stop(self) -> None:
+        """No more pings."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _look(self) -> None:
+        silent_s = self._loop.time() - self._last_s
+        if silent_s >= self._interval_s and not self._sending:
+            self._task = self._loop.create_task(self._safely())
+            silent_s = 0.0
+        self._timer = self._loop.call_later(max(self._interval_s - silent_s, 0.01), self._look)
+
+    async def _safely(self) -> None:
+        try:
+            await self._ping()
+        except OSError:
+            return  # the caller is gone; whoever sends the next event finds out
+        finally:
+            self._last_s = self._loop.time()
+
+
+def _path(scope: Scope) -> str:
+    """The path as received, below the server's root path; an encoded spelling of it stays encoded.
+
+    ``/v1/chat%2Fcompletions`` must not be taken for a route that the upstream would read otherwise.
+    """
+    path: str = scope["path"]
+    raw: bytes | None = scope.get("raw_path")
+    if raw is not None:
+        path = raw.split(b"?", 1)[0].decode("latin-1")
+    root: str = scope.get("root_path", "")
+    return path.removeprefix(root) if root and path.startswith(root + "/") else path
+
+
+def _upstream_failure(error: UpstreamError) -> Refusal:
+    if isinstance(error, UpstreamTimeout):
+        return Refusal(kind=RefusalKind.UPSTREAM_TIMEOUT, message="The model server did not answer in time.")
+    return Refusal(kind=RefusalKind.UPSTREAM_FAILED, message="The model server could not be reached or broke off.")
+
+
+def _unsupported(encoding: bytes) -> Refusal:
+    return Refusal(
+        kind=RefusalKind.UNSUPPORTED,
+        message=f"Content-Encoding {encoding.decode('latin-1')[:40]!r} is not supported for requests; send plain JSON.",
+    )
+
+
+_BROKEN = Refusal(kind=RefusalKind.UPSTREAM_FAILED, message="The model server broke off its reply.")
+_INTERNAL = Refusal(kind=RefusalKind.INTERNAL, message="The gateway failed to process the request.")
+_UNAVAILABLE = Refusal(
+    kind=RefusalKind.UNAVAILABLE, message="The gateway is temporarily unable to process the request.", retry_after_s=5.0
+)
+_CUT = Refusal(kind=RefusalKind.UNAVAILABLE, message="The gateway is shutting down; send the request again.")
+_LENGTH = frozenset({b"content-length", b"transfer-encoding"})
+_ENCODINGS = frozenset({b"accept-encoding"})

@@ -1,0 +1,298 @@
+"""The path of a request, from top to bottom. Read this file first.
+
+    open    route and identity, from the head alone          404 405 401 400
+    admit   facts -> standing -> plan -> reserve             400 403 429 503
+            ... the model server answers; a ReplyReader meters what flows ...
+    settle  the reservation becomes what was really used
+    close   one event is written down
+
+Every step either goes on or raises RequestRefused. The pipeline knows neither sockets nor ASGI
+(``guard.py`` is the skin) and awaits only the store of budgets, so ``replay`` drives the same code with
+a clock of its own.
+
+Invariants: a reservation is settled or refunded exactly once, whatever happens in between; an exchange
+ends in exactly one event; nothing is forwarded that was not admitted.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.dialects import BodyEdit, edit_body, family_of, find_route, path_known, read_reply, read_request
+from gateway.errors import RequestRefused
+from gateway.types import (
+    NO_STANDING,
+    Event,
+    Grant,
+    Outcome,
+    Refusal,
+    RefusalKind,
+    RequestFacts,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.budgets import Budgets, Estimator
+    from gateway.clock import Clock
+    from gateway.dialects import ReplyReader, Route
+    from gateway.events import EventSink
+    from gateway.identity import Identities
+    from gateway.policy import PassThrough, PolicySet
+    from gateway.standing import StandingTable
+    from gateway.telemetry import Metrics
+    from gateway.types import JSON, Family, Headers, Identity, Plan, Standing
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and what became of it; filled from top to bottom as it goes down the path."""
+
+    id: str
+    family: Family
+    method: str
+    path: str
+    started_at: float
+    started_s: float
+    route: Route | None = None
+    pass_through: PassThrough | None = None
+    identity: Identity | None = None
+    facts: RequestFacts | None = None
+    standing: Standing = NO_STANDING
+    plan: Plan | None = None
+    grant: Grant | None = None
+    reader: ReplyReader | None = None
+    traits: Mapping[str, JSON] | None = None
+    usage_added: bool = False
+    """We asked for usage in the stream; the caller did not, so its event is removed again."""
+    sent_upstream: bool = False
+    first_byte_s: float | None = None
+    status: int = 0
+    outcome: Outcome = Outcome.FAILED
+    refusal: Refusal | None = None
+    usage: Usage | None = None
+    cost_microusd: int = 0
+    settled: bool = False
+    closed: bool = False
+
+    @property
+    def rewrites(self) -> bool:
+        """The reply's text or events may have to change, so it must not come compressed."""
+        return self.usage_added or (self.plan is not None and (self.plan.hide_reasoning or self.plan.mark))
+
+    @property
+    def route_name(self) -> str:
+        """The route's name, ``pass_through`` or ``unknown``: a bounded set, for labels."""
+        if self.route is not None:
+            return self.route.name
+        return "pass_through" if self.pass_through is not None else "unknown"
+
+
+class Policies(Protocol):
+    """Where the policy set in force is found; it may change between two requests, never within one."""
+
+    @property
+    def current(self) -> PolicySet:
+        """The last good set."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """The rooms that a request passes, in their order. ``salt`` names no one: it hashes addresses."""
+
+    identities: Identities
+    policies: Policies
+    standing: StandingTable
+    budgets: Budgets
+    estimator: Estimator
+    events: EventSink
+    metrics: Metrics
+    clock: Clock
+    hash_address: Callable[[str], str]
+
+    def open(self, method: str, path: str, headers: Headers) -> Exchange:
+        """Begin: an id, and the shape in which even the first refusal is written. Never raises."""
+        return Exchange(
+            id="req_" + os.urandom(12).hex(),
+            family=family_of(path, headers),
+            method=method,
+            path=path,
+            started_at=self.clock.now(),
+            started_s=self.clock.monotonic(),
+        )
+
+    def recognise(self, exchange: Exchange, headers: Headers, client: tuple[str, int] | None) -> None:
+        """Find the route and the caller, before a byte of the body is read.
+
+        Raises RequestRefused: 404 for a path that is neither ours nor passed through, 405 for a method
+        that the path does not have, and what ``Identities.identify`` refuses.
+        """
+        exchange.route = find_route(exchange.method, exchange.path, headers)
+        if exchange.route is None:
+            exchange.pass_through = self.policies.current.passed_through(exchange.method, exchange.path)
+            if exchange.pass_through is None:
+                raise RequestRefused(_no_such_route(exchange))
+            if not exchange.pass_through.authenticate:
+                return
+        exchange.identity = self.identities.identify(headers, client)
+
+    async def admit(self, exchange: Exchange, body: bytes) -> bytes:
+        """Decide on a request whose body is whole, reserve what it may spend, return the body to forward.
+
+        The body is the same object unless usage has to be asked for or the plan changes it. Raises
+        RequestRefused where the body, the policy or a budget says no; then nothing is reserved.
+        """
+        route, identity = exchange.route, exchange.identity
+        assert route is not None
+        assert identity is not None
+        facts = read_request(route, body)
+        exchange.facts = facts
+        now_s = exchange.started_at
+        exchange.standing = self.standing.of(identity.account, now_s)
+        plan = self.policies.current.decide(identity, facts, exchange.standing, now_s)
+        await self._reserve(exchange, plan, facts)
+        edit = BodyEdit(
+            ask_usage=facts.stream and not facts.usage_asked and route.asks_usage,
+            max_output_tokens=plan.max_output_tokens,
+            max_choices=plan.max_choices,
+            drop_logprobs=plan.drop_logprobs,
+            hide_reasoning=plan.hide_reasoning,
+        )
+        exchange.usage_added = edit.ask_usage
+        return edit_body(route, facts, body, edit)
+
+    async def admit_passed_through(self, exchange: Exchange) -> None:
+        """Decide on a request that the policy passes through unread; its budgets count all the same."""
+        if exchange.identity is None or exchange.pass_through is None:
+            return
+        now_s = exchange.started_at
+        exchange.standing = self.standing.of(exchange.identity.account, now_s)
+        plan = self.policies.current.decide_pass_through(
+            exchange.identity, exchange.pass_through, exchange.standing, now_s
+        )
+        await self._reserve(exchange, plan, RequestFacts(family=exchange.family, route="pass_through", model=""))
+
+    async def _reserve(self, exchange: Exchange, plan: Plan, facts: RequestFacts) -> None:
+        exchange.plan = plan
+        if plan.refusal is not None:
+            raise RequestRefused(plan.refusal)
+        answer = await self.budgets.reserve(exchange.id, plan.charges, self.estimator.estimate(facts, plan))
+        if isinstance(answer, Refusal):
+            raise RequestRefused(answer)
+        exchange.grant = answer
+
+    def read_reply(self, exchange: Exchange, status: int, headers: Headers) -> ReplyReader | None:
+        """The meter of a reply whose head has come; ``None`` for what is passed through unread."""
+        exchange.status = status
+        if exchange.route is not None and exchange.facts is not None:
+            exchange.reader = read_reply(
+                exchange.route,
+                exchange.facts,
+                status=status,
+                headers=headers,
+                strip_usage=exchange.usage_added,
+                hide_reasoning=exchange.plan is not None and exchange.plan.hide_reasoning,
+            )
+        return exchange.reader
+
+    def note_first_byte(self, exchange: Exchange) -> None:
+        """The reply's first byte went to the caller."""
+        if exchange.first_byte_s is None:
+            exchange.first_byte_s = self.clock.monotonic() - exchange.started_s
+
+    async def settle(self, exchange: Exchange) -> None:
+        """Charge what was really used; once, however often it is called.
+
+        A request that never reached the model server, or that it answered with an error and no usage,
+        is refunded. A reply that was cut is charged at what was seen to flow.
+        """
+        if exchange.settled:
+            return
+        exchange.settled = True
+        facts, plan, reader = exchange.facts, exchange.plan, exchange.reader
+        if reader is not None:
+            exchange.usage = reader.usage()
+        if exchange.grant is None or plan is None:
+            return
+        usage = exchange.usage
+        if facts is None or not exchange.sent_upstream or _failed_free(exchange, usage):
+            if facts is None and exchange.sent_upstream:  # passed through: the request itself is spent
+                await self.budgets.settle(exchange.grant, exchange.grant.reserved)
+                return
+            await self.budgets.refund(exchange.grant)
+            return
+        if usage is None:
+            usage = Usage()
+        if usage.reported:
+            self.estimator.learn(facts, usage)
+        actual = self.estimator.amounts(facts, usage, plan)
+        exchange.cost_microusd = actual.cost_microusd
+        await self.budgets.settle(exchange.grant, actual)
+
+    async def close(self, exchange: Exchange) -> None:
+        """Settle if that is still to do, and write down what happened; once."""
+        await self.settle(exchange)
+        if exchange.closed:
+            return
+        exchange.closed = True
+        event = self.event(exchange)
+        self.events.append(event)
+        self.metrics.observe(event)
+
+    def event(self, exchange: Exchange) -> Event:
+        """What is written down of an exchange: no credential, no text, the address as a keyed hash."""
+        identity, facts, plan = exchange.identity, exchange.facts, exchange.plan
+        refusal, grant = exchange.refusal, exchange.grant
+        return Event(
+            id=exchange.id,
+            ts=exchange.started_at,
+            outcome=exchange.outcome,
+            family=exchange.family.value,
+            route=exchange.route_name,
+            status=exchange.status,
+            account=identity.account if identity else None,
+            org=identity.org if identity else None,
+            plan=plan.plan if plan else (identity.plan if identity else None),
+            credential=identity.credential if identity else None,
+            address=self.hash_address(identity.address) if identity and identity.address else None,
+            country=identity.country if identity else None,
+            model=facts.model if facts else None,
+            upstream=plan.upstream if plan else None,
+            stream=facts.stream if facts else False,
+            level=exchange.standing.level.value,
+            cluster=exchange.standing.cluster,
+            rule=refusal.rule if refusal else (plan.rule if plan else None),
+            refusal=refusal.kind.value if refusal else None,
+            shadowed=grant.shadowed if grant else (),
+            usage=exchange.usage,
+            cost_microusd=exchange.cost_microusd,
+            first_byte_s=exchange.first_byte_s,
+            duration_s=self.clock.monotonic() - exchange.started_s,
+            degraded=grant.degraded if grant else False,
+            policy=plan.policy if plan else "",
+            traits=exchange.traits,
+        )
+
+
+def _failed_free(exchange: Exchange, usage: Usage | None) -> bool:
+    """Whether the model server itself refused or failed before anything was made.
+
+    A caller's disconnect is not that: the server may have worked on it, so the input counts.
+    """
+    if exchange.outcome is Outcome.DISCONNECTED:
+        return False
+    unanswered = exchange.status == 0 or exchange.status >= 400  # noqa: PLR2004 - HTTP errors begin there
+    return unanswered and (usage is None or not usage.reported)
+
+
+def _no_such_route(exchange: Exchange) -> Refusal:
+    if path_known(exchange.path):
+        return Refusal(
+            kind=RefusalKind.METHOD_NOT_ALLOWED,
+            message=f"Method {exchange.method} is not allowed for {exchange.path}.",
+        )
+    return Refusal(kind=RefusalKind.NOT_FOUND, message=f"Unknown request URL: {exchange.method} {exchange.path}.")

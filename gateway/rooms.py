@@ -1,0 +1,191 @@
+"""The rooms of one gateway, opened together, in the order in which a request passes them.
+
+Composition only: which store, sink and table the settings ask for. Opening happens once, in the running
+event loop (at lifespan start-up, or with the first request where a server sends no lifespan).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gateway.budgets import BudgetMetrics, Estimator, open_budgets
+from gateway.clock import Clock, SystemClock
+from gateway.events import open_events
+from gateway.identity import keyed_hash, open_identities
+from gateway.pipeline import Pipeline
+from gateway.policy import PolicySet, PolicyWatcher, UpstreamSpec
+from gateway.standing import open_standing
+from gateway.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.pipeline import Exchange
+    from gateway.settings import Settings
+
+log = logging.getLogger("gateway.rooms")
+
+DEFAULT_UPSTREAM = "default"
+
+_LAST_CALLS_S = 5.0
+"""How long calls that were cut at shutdown may take to settle; a settlement is one call to the store."""
+
+
+class Rooms:
+    """Everything behind one guard; ``pipeline`` is there once ``start`` has returned."""
+
+    pipeline: Pipeline
+    policies: PolicyWatcher
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None, workers_dir: Path | None = None) -> None:
+        self.settings = settings
+        self.clock = clock if clock is not None else SystemClock()
+        self.metrics = Metrics(workers_dir=workers_dir)
+        self.draining = False
+        self._active = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._opening: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._upstreams: dict[str, UpstreamSpec] = {}
+
+    async def start(self) -> None:
+        """Open the rooms; at once where they are open.
+
+        Raises ConfigError or FileErrors for what the operator has to mend, to every caller alike.
+        """
+        if self._watching is not None:
+            return
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+        await asyncio.shield(self._opening)
+
+    async def _open(self) -> None:
+        settings, clock = self.settings, self.clock
+        self.policies = PolicyWatcher(
+            settings.policies,
+            settings.reload_interval_s,
+            on_change=self._policies_changed,
+            on_error=self._policies_wrong,
+            clock=clock,
+        )
+        self.identities = await asyncio.to_thread(open_identities, settings, clock)
+        self.standing = open_standing(settings, clock)
+        self.budgets = open_budgets(settings, clock, BudgetMetrics(self.metrics.registry, self.metrics.uncharged))
+        self.events = open_events(settings, clock)
+        self.pipeline = Pipeline(
+            identities=self.identities,
+            policies=self.policies,
+            standing=self.standing,
+            budgets=self.budgets,
+            estimator=Estimator(),
+            events=self.events,
+            metrics=self.metrics,
+            clock=clock,
+            hash_address=partial(keyed_hash, self.identities.hash_key, "address"),
+        )
+        await self.identities.start()
+        await self.standing.start()
+        await self.budgets.open()
+        self.metrics.watch("standing", self.standing.status)
+        self.metrics.watch("budgets", self.budgets.status)
+        self.metrics.watch("events", self.events.status)
+        self._policies_changed(self.policies.current)
+        self._watching = asyncio.get_running_loop().create_task(self.policies.run())
+        log.info("ready", extra={"policy": self.policies.current.hash, "strict": self.identities.strict})
+
+    async def stop(self) -> None:
+        """Wait for the last calls, settle, flush and close; safe to call twice or before ``start``."""
+        self.draining = True
+        if self._watching is None:
+            return
+        watching, self._watching, self._opening = self._watching, None, None
+        try:
+            async with asyncio.timeout(_LAST_CALLS_S):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("calls still open at shutdown", extra={"calls": self._active})
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await self.budgets.aclose()
+        await self.events.aclose()
+        await self.standing.stop()
+        await self.identities.stop()
+
+    def begin(self) -> None:
+        """A call has come in."""
+        self._active += 1
+        self._idle.clear()
+        self.metrics.began()
+
+    async def end(self, exchange: Exchange) -> None:
+        """A call is over: settle, write its event."""
+        try:
+            await self.pipeline.close(exchange)
+        finally:
+            self._active -= 1
+            self.metrics.ended()
+            if self._active == 0:
+                self._idle.set()
+
+    def upstream_of(self, exchange: Exchange) -> UpstreamSpec | None:
+        """The upstream that the plan (or the passed-through route) chose; ``None`` where it has no URL."""
+        if exchange.plan is not None:
+            return self._upstreams.get(exchange.plan.upstream)
+        if exchange.pass_through is not None:
+            return self._upstreams.get(exchange.pass_through.upstream)
+        return None
+
+    def upstream_credential(self, exchange: Exchange) -> bytes:
+        """What stands in for the caller's key at the upstream: the upstream's own, or the settings'."""
+        spec = self.upstream_of(exchange)
+        return ((spec.api_key if spec else None) or self.settings.upstream_api_key).encode()
+
+    def not_ready(self) -> list[str]:
+        """Why no traffic should come here; empty when ready."""
+        if self.draining:
+            return ["draining: the gateway is shutting down"]
+        if self._watching is None:
+            return ["starting: the rooms are not open yet"]
+        if not self.budgets.status()["ok"]:
+            return ["store: the budgets' store cannot be asked; each budget's on_store_error decides"]
+        return []
+
+    def status(self) -> dict[str, object]:
+        """What ``/api/status`` shows."""
+        reasons = self.not_ready()
+        if self._watching is None:
+            return {"ready": False, "reasons": reasons}
+        return {
+            "ready": not reasons,
+            "reasons": reasons,
+            "active_requests": self._active,
+            "policy": {
+                "hash": self.policies.current.hash,
+                "generation": self.policies.generation,
+                "loaded_at": self.policies.loaded_at,
+                "error": self.policies.error,
+            },
+            "upstreams": {name: spec.url for name, spec in self._upstreams.items()},
+            "identity": self.identities.status(),
+            "budgets": self.budgets.status(),
+            "events": self.events.status(),
+            "standing": self.standing.status(),
+        }
+
+    def _policies_changed(self, policies: PolicySet) -> None:
+        """Resolve the upstreams anew: one without a URL of its own is the one that ``--upstream`` names."""
+        specs = dict(policies.upstreams)
+        specs.setdefault(DEFAULT_UPSTREAM, UpstreamSpec(name=DEFAULT_UPSTREAM))
+        urls = {name: spec.url or self.settings.upstream for name, spec in specs.items()}
+        self._upstreams = {name: dataclasses.replace(specs[name], url=url) for name, url in urls.items() if url}
+        self.metrics.policy_loaded(policies.hash)
+        log.info("policies in force", extra={"policy": policies.hash})
+
+    def _policies_wrong(self, why: str) -> None:
+        self.metrics.policy_reload_failed()
+        log.error("policies not taken over; the last good set stays in force", extra={"error": why})

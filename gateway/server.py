@@ -1,0 +1,138 @@
+"""Running a gateway: the data port, the admin port, signals, and worker processes.
+
+SIGTERM (or Ctrl-C): not ready, no new connections, open streams go on up to the deadline, reservations are
+settled, events flushed, exit 0. A second signal cuts what is left at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+import uvloop
+
+from gateway.app import build_app
+from gateway.console import build_admin
+from gateway.errors import ConfigError
+from gateway.protocol import GatewayProtocol
+from gateway.rooms import Rooms
+from gateway.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gateway.settings import Settings
+
+log = logging.getLogger("gateway.server")
+
+_BACKLOG = 2048
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers: one process runs two of them."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to ``run_worker``."""
+        yield
+
+
+def serve(settings: Settings, on_ready: Callable[[str, str], None] | None = None) -> int:
+    """Run until a signal; returns the exit code. Raises ConfigError where it cannot start.
+
+    ``on_ready`` is told the URLs of the data and the admin port.
+    """
+    configure_logging(settings.log_level)
+    data, admin = listen(settings.host, settings.port), listen(settings.admin_bind, settings.admin_port)
+    if settings.workers > 1:
+        from gateway.workers import supervise
+
+        return supervise(settings.workers, lambda: _run(settings, data, admin, None))
+    return _run(settings, data, admin, on_ready)
+
+
+def _run(
+    settings: Settings, data: socket.socket, admin: socket.socket, on_ready: Callable[[str, str], None] | None
+) -> int:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run_worker(settings, data, admin, on_ready))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket, not yet listening. Raises ConfigError with the address."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ]
+        bound = socket.socket(family, kind)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port") from None
+    bound.set_inheritable(True)
+    return bound
+
+
+def url_of(bound: socket.socket) -> str:
+    """``http://HOST:PORT`` of a bound socket."""
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def run_worker(
+    settings: Settings, data: socket.socket, admin: socket.socket, on_ready: Callable[[str, str], None] | None
+) -> int:
+    """Serve both ports in the running event loop until SIGTERM or SIGINT."""
+    rooms = Rooms(settings)
+    guard = build_app(settings, rooms=rooms)
+    await rooms.start()  # here, so that what is wrong with the configuration is one line and exit code 2
+    servers = [
+        _Server(_config(guard, settings, http=GatewayProtocol, lifespan="on")),
+        _Server(_config(build_admin(rooms), settings, http="httptools", lifespan="off")),
+    ]
+    _on_signals(rooms, servers[0])
+    admin_task = asyncio.create_task(servers[1].serve(sockets=[admin]))
+    if on_ready is not None:
+        on_ready(url_of(data), url_of(admin))
+    log.info("serving", extra={"data": url_of(data), "admin": url_of(admin), "pid": os.getpid()})
+    await servers[0].serve(sockets=[data])
+    await rooms.stop()
+    servers[1].should_exit = True
+    await admin_task
+    log.info("stopped", extra={"pid": os.getpid()})
+    return 0
+
+
+def _config(app: object, settings: Settings, *, http: object, lifespan: str) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]  # uvicorn's alias of an ASGI app is narrower than ASGI's own
+        http=http,  # type: ignore[arg-type]
+        lifespan=lifespan,  # type: ignore[arg-type]
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=75,  # longer than load balancers keep idle connections (60 s), so that they close first
+        timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s)),
+    )
+
+
+def _on_signals(rooms: Rooms, server: uvicorn.Server) -> None:
+    def stop() -> None:
+        if rooms.draining:
+            server.force_exit = True
+        rooms.draining = True
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
