@@ -16,7 +16,8 @@ A transport is an ``httpx.AsyncBaseTransport``: ``handle_async_request(httpx.Req
    Who got a response must ``aclose`` it, whatever happens.
 6. *Never sent twice.* A request is tried again only where none of its bytes were sent.
 
-The target is ``request.extensions["target"]`` (bytes, as received) where given, else the URL's path and query.
+The target is ``request.extensions["target"]`` (bytes, as received) where given, else the URL's path and query;
+``request.extensions["timeout"]`` may override time limits (``UpstreamTimeouts.overridden``).
 ``open_transport`` makes the real one; ``TranslatingTransport`` holds any httpx transport to item 4.
 """
 
@@ -31,7 +32,7 @@ import httpx
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +53,22 @@ class UpstreamTimeouts:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected seconds > 0")
 
+    def overridden(self, given: Mapping[str, float | None]) -> UpstreamTimeouts:
+        """With what ``given`` says in their place (``None`` and absent: as here).
+
+        Keys: ``connect``, ``first_byte``, ``idle``; and httpx's ``read`` for the last two.
+        """
+        read = given.get("read")
+        return UpstreamTimeouts(
+            connect_s=given.get("connect") or self.connect_s,
+            first_byte_s=given.get("first_byte") or read or self.first_byte_s,
+            idle_s=given.get("idle") or read or self.idle_s,
+        )
+
 
 def to_upstream_error(error: httpx.TransportError, where: str) -> UpstreamError:
     """What ``error`` of an httpx transport is in our words; ``where`` is the upstream's host."""
-    text = f"{where}: {error or type(error).__name__}"
+    text = f"{where}: {str(error) or type(error).__name__}"
     if isinstance(error, httpx.TimeoutException):
         return UpstreamTimeout(text)
     if isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol | httpx.ProxyError):

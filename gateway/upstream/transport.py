@@ -73,8 +73,10 @@ class PooledTransport(httpx.AsyncBaseTransport):
         origin = (url.scheme, url.host, url.port or _PORTS.get(url.scheme, 0))
         body = request.read() if isinstance(request.stream, httpx.ByteStream) else None
         head = write_head(request, body)
-        connection = self._take_free(origin) or await self._connect(origin)
-        exchange = await connection.send(request, head, body, self._timeouts)
+        given = request.extensions.get("timeout")
+        timeouts = self._timeouts.overridden(given) if given else self._timeouts
+        connection = self._take_free(origin) or await self._connect(origin, timeouts.connect_s)
+        exchange = await connection.send(request, head, body, timeouts)
         return httpx.Response(exchange.status, headers=exchange.headers, stream=exchange)
 
     async def aclose(self) -> None:
@@ -92,18 +94,18 @@ class PooledTransport(httpx.AsyncBaseTransport):
             connection.close()
         return None
 
-    async def _connect(self, origin: Origin) -> Connection:
+    async def _connect(self, origin: Origin, connect_s: float) -> Connection:
         """A new connection, or one that became free while waiting for room."""
         where = f"{origin[1]}:{origin[2]}"
         try:
-            async with asyncio.timeout(self._timeouts.connect_s):
+            async with asyncio.timeout(connect_s):
                 while len(self._open) + self._connecting >= self._max_connections:
                     await self._wait_for_room()
                     if (connection := self._take_free(origin)) is not None:
                         return connection
                 return await self._open_connection(origin, where)
         except TimeoutError:
-            raise UpstreamTimeout(f"{where}: no connection within {self._timeouts.connect_s:g} s") from None
+            raise UpstreamTimeout(f"{where}: no connection within {connect_s:g} s") from None
         except (OSError, ssl.SSLError, UnicodeError) as error:
             raise UpstreamUnreachable(f"{where}: no connection ({error})") from error
 

@@ -58,7 +58,8 @@ def write_head(request: httpx.Request, body: bytes | None) -> Head:
     target = request.extensions.get("target") or request.url.raw_path
     start = b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii", "replace"), target)
     block = b"".join(fields)
-    if not _START_LINE.fullmatch(start) or not _FIELDS.fullmatch(block):
+    # The count tells a field that is two well-formed lines from two fields.
+    if not _START_LINE.fullmatch(start) or not _FIELDS.fullmatch(block) or block.count(b"\n") != len(fields):
         raise ValueError("got a method, target or header that is not one line of HTTP/1.1; nothing was sent")
     return Head(data=b"%b%b\r\n" % (start, block), body_length=length)
 
