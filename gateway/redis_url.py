@@ -23,6 +23,16 @@ _SENTINEL_PORT = 26379
 _EXPECTED = "redis://HOST[:PORT][/DB], rediss://…, redis+cluster://… or redis+sentinel://HOST[:PORT],…/SERVICE[/DB]"
 
 
+class _Primary(Redis):
+    """A client of the primary that closes its connections to the sentinels too."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - as the parent has it
+        await super().aclose(close_connection_pool)
+        manager: Sentinel = self.connection_pool.sentinel_manager  # type: ignore[attr-defined]
+        for sentinel in manager.sentinels:
+            await sentinel.aclose()
+
+
 def connect(url: str, *, timeout_s: float) -> AnyRedis:
     """A client for ``url`` that gives up a call after ``timeout_s`` and never retries by itself.
 
@@ -63,6 +73,5 @@ def _behind_sentinel(parts: SplitResult, options: Mapping[str, Any]) -> Redis:
     if parts.scheme.startswith("rediss"):
         given["ssl"] = True
     ask = Sentinel(sentinels, sentinel_kwargs=dict(options))  # type: ignore[no-untyped-call]
-    made = ask.master_for(service, **given)
-    assert isinstance(made, Redis)
-    return made
+    primary: Redis = ask.master_for(service, redis_class=_Primary, **given)
+    return primary

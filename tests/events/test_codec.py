@@ -33,7 +33,7 @@ by_type: dict[str, st.SearchStrategy[object]] = {
 }
 fields = dataclasses.fields(Event)
 events = st.fixed_dictionaries({spec.name: by_type[typing.cast("str", spec.type)] for spec in fields}).map(
-    lambda values: Event(**values)
+    lambda values: Event(**values)  # type: ignore[arg-type]
 )
 
 
