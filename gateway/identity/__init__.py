@@ -17,7 +17,7 @@ from gateway.identity.accounts_file import load_accounts, load_directory
 from gateway.identity.credentials import ATTRIBUTION_HEADERS, CREDENTIAL_HEADERS, FORWARDING_HEADERS
 from gateway.identity.directory import Account, Directory
 from gateway.identity.hashing import keyed_hash, load_hash_key
-from gateway.identity.identities import Identities, open_identities, open_key_store
+from gateway.identity.identities import Identities, identity_of, open_identities, open_key_store
 from gateway.identity.keys import KeyRecord, KeyStore, UnknownKey, make_key, public_id_of
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "KeyRecord",
     "KeyStore",
     "UnknownKey",
+    "identity_of",
     "keyed_hash",
     "load_accounts",
     "load_directory",

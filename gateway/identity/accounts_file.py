@@ -96,10 +96,11 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def _ndjson_rows(path: Path) -> Iterator[tuple[int, int, dict[str, JSON] | str, Any]]:
     """Line, column of what is wrong, the row or the error, and the line's text."""
     for line, text in _lines(path):
-        if not text.strip():
+        stripped = text.rstrip()
+        if not stripped:
             continue
         try:
-            row = orjson.loads(text)
+            row = orjson.loads(stripped)
         except orjson.JSONDecodeError as error:
             yield line, error.colno, f"got no JSON ({error.msg}), expected one object a line", text
             continue

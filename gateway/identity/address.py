@@ -26,8 +26,8 @@ MAX_HOPS = 32
 IPV6_BLOCK_BITS = 64
 """One customer's network (RFC 6177 gives at least this much to each)."""
 _CACHED = 16_384
-_MAX_CHARS = 64
-"""A bracketed IPv6 address with zone and port is shorter."""
+_MAX_CHARS = 128
+"""A quoted and bracketed IPv6 address with zone, port and blanks is shorter."""
 
 
 class Addresses:
@@ -59,17 +59,20 @@ class Addresses:
         return any(parsed.version == network.version and parsed in network for network in self._trusted)
 
 
-@lru_cache(maxsize=_CACHED)
 def read_address(text: str) -> str | None:
     """``text`` as one canonical address, else None: brackets, port and zone are dropped, IPv4-mapped IPv6
     (RFC 4291, 2.5.5.2) becomes IPv4.
     """
+    return _read_short(text) if len(text) <= _MAX_CHARS else None
+
+
+@lru_cache(maxsize=_CACHED)
+def _read_short(text: str) -> str | None:
+    """The same; remembered, so only for what cannot fill the memory."""
     text = text.strip().strip('"')
-    if not text or len(text) > _MAX_CHARS:
-        return None
     if text.startswith("["):
-        text, _, port = text[1:].partition("]")
-        if port and not (port.startswith(":") and _is_port(port[1:])):
+        text, bracket, port = text[1:].partition("]")
+        if not bracket or (port and not (port.startswith(":") and _is_port(port[1:]))):
             return None
     elif text.count(":") == 1:
         text, _, port = text.partition(":")

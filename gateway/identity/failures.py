@@ -13,6 +13,7 @@ makes the oldest be forgotten; a key's 160 bits do not depend on this. Leaves ou
 from __future__ import annotations
 
 from collections import OrderedDict
+from math import floor
 from typing import TYPE_CHECKING
 
 from limits import RateLimitItemPerMinute
@@ -29,6 +30,7 @@ MAX_ADDRESSES = 16_384
 MAX_GOOD = 65_536
 """Credentials remembered as good from an address; 7 MB when full."""
 _WINDOW_S = 60.0
+_BEYOND_S = 0.001
 
 
 class FailureLimiter:
@@ -87,18 +89,20 @@ class BoundedStorage(Storage, SlidingWindowCounterSupport):
         return len(self._counts)
 
     def wait_s(self, key: str, limit: int) -> float:
-        """Seconds until less than ``limit`` is in the window, if nothing more is counted."""
+        """Seconds until less than ``limit`` is in the window (a millisecond after it is exactly that), if
+        nothing more is counted.
+        """
         before, left_s, current, end_s = self.get_sliding_window(key, int(_WINDOW_S))
         if before * left_s / _WINDOW_S + current < limit:
             return 0.0
         if current < limit:
-            return left_s - (limit - current) / before * _WINDOW_S
-        return end_s - _WINDOW_S + (_WINDOW_S - limit / current * _WINDOW_S)
+            return left_s - (limit - current) / before * _WINDOW_S + _BEYOND_S
+        return end_s - _WINDOW_S + (_WINDOW_S - limit / current * _WINDOW_S) + _BEYOND_S
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count ``amount`` unless that exceeds ``limit``."""
         before, left_s, current, _ = self.get_sliding_window(key, expiry)
-        if before * left_s / expiry + current + amount > limit:
+        if floor(before * left_s / expiry + current) + amount > limit:
             return False
         self._counts[key] = (int(self._clock.monotonic() // expiry), current + amount, before)
         self._counts.move_to_end(key)

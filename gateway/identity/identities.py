@@ -39,7 +39,7 @@ from gateway.identity.directory import sha256_of
 from gateway.identity.failures import FailureLimiter
 from gateway.identity.hashing import digest, fingerprint, load_hash_key, shown
 from gateway.identity.keys import KEY_KIND, claimed_id, looks_like_key
-from gateway.identity.refresh import DirectoryRefresher, KeyRefresher, Ticker
+from gateway.identity.refresh import LOOK_EVERY_S, DirectoryRefresher, KeyRefresher, Ticker
 from gateway.types import Identity, Refusal, RefusalKind
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Identities:
         directory: DirectoryRefresher | None = None,
         trusted_proxies: Sequence[Network] = (),
         failures: FailureLimiter | None = None,
+        reload_interval_s: float = LOOK_EVERY_S,
     ) -> None:
         self.hash_key = hash_key
         self._clock = clock
@@ -81,8 +82,11 @@ class Identities:
         self._directory = directory
         self._addresses = Addresses(trusted_proxies)
         self._failures = failures or FailureLimiter(clock)
-        looks = {"keys": self._key_refresher, "accounts": directory}
-        self._tickers = [Ticker(f"distillguard-{name}", each.look) for name, each in looks.items() if each is not None]
+        self._tickers = []
+        if self._key_refresher is not None:
+            self._tickers.append(Ticker("distillguard-keys", self._key_refresher.look, LOOK_EVERY_S))
+        if directory is not None:
+            self._tickers.append(Ticker("distillguard-accounts", directory.look, reload_interval_s))
 
     @property
     def strict(self) -> bool:
@@ -186,7 +190,7 @@ class Identities:
             account = self._directory.current.by_credential.get(sha256_of(text))
         if account is None:
             raise wrong_credential("identity:unknown")
-        return _identity(account, credential=shown(hashed), address=address)
+        return identity_of(account, credential=shown(hashed), address=address)
 
     def _by_key(self, text: str, hashed: bytes, address: str | None) -> Identity:
         """The identity of a key that the gateway gave out. Raises RequestRefused."""
@@ -200,7 +204,7 @@ class Identities:
             raise wrong_credential(f"identity:{state}")
         account = self.account(record.account)
         if account is not None:
-            return _identity(account, credential=record.public_id, address=address)
+            return identity_of(account, credential=record.public_id, address=address)
         return Identity(
             account=record.account,
             plan=record.plan,
@@ -224,7 +228,12 @@ def open_identities(settings: Settings, clock: Clock) -> Identities:
         directory = DirectoryRefresher(Path(settings.accounts))
         directory.load()
     identities = Identities(
-        hash_key=hash_key, clock=clock, keys=keys, directory=directory, trusted_proxies=settings.trusted_proxies
+        hash_key=hash_key,
+        clock=clock,
+        keys=keys,
+        directory=directory,
+        trusted_proxies=settings.trusted_proxies,
+        reload_interval_s=settings.reload_interval_s,
     )
     identities.refresh()
     return identities
@@ -257,8 +266,8 @@ def open_key_store(settings: Settings, hash_key: bytes | None) -> KeyStore:
     return store
 
 
-def _identity(account: Account, *, credential: str, address: str | None) -> Identity:
-    """A known account's identity."""
+def identity_of(account: Account, *, credential: str, address: str | None) -> Identity:
+    """The identity of an account that a directory describes, however it was recognised."""
     return Identity(
         account=account.account,
         plan=account.plan,

@@ -94,7 +94,7 @@ class DirectoryRefresher:
 class Ticker:
     """Calls ``work`` every ``interval_s`` in a daemon thread between ``start`` and ``stop``."""
 
-    def __init__(self, name: str, work: Callable[[], None], interval_s: float = LOOK_EVERY_S) -> None:
+    def __init__(self, name: str, work: Callable[[], None], interval_s: float) -> None:
         self._name = name
         self._work = work
         self._interval_s = interval_s
