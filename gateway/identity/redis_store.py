@@ -28,13 +28,17 @@ _KEPT = ("account", "org", "plan", "label", "created_at", "expires_at")
 
 
 class RedisKeyStore:
-    """The store at ``url`` (the four forms of ``connect``). Safe to call from any thread."""
+    """The store at ``url`` (any form of ``redis_url``). Safe to call from any thread.
+
+    Raises ConfigError for another form, StoreError where a cluster's first node cannot be asked.
+    """
 
     name = "redis"
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._client = connect(url)
+        with store_errors(url):
+            self._client = connect(url)
 
     def stamp(self) -> object:
         """Epoch, version and the name of the last write (so that a failover's other history is noticed)."""

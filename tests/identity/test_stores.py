@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,7 @@ from gateway.identity.redis_link import RECORDS, connect, shown_url, store_error
 from gateway.identity.redis_store import RedisKeyStore
 from gateway.identity.refresh import KeyRefresher
 from gateway.identity.sqlite_store import SqliteKeyStore
-from tests.redis_server import running_redis
+from tests.redis_server import RedisServer, free_port, running_redis
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +86,11 @@ def test_a_redis_that_is_away_is_a_store_error_without_the_password() -> None:
     store.close()
 
 
+def test_a_cluster_that_is_away_is_a_store_error() -> None:
+    with pytest.raises(StoreError, match=r"key store redis\+cluster://127\.0\.0\.1:1/0 cannot be asked"):
+        RedisKeyStore("redis+cluster://:hunter2@127.0.0.1:1/0")
+
+
 def test_a_frozen_redis_is_given_up_after_the_time_limit() -> None:
     with running_redis() as server, store_errors(server.url):
         client = connect(server.url, timeout_s=0.05)
@@ -132,23 +138,44 @@ def test_one_damaged_record_in_redis_takes_no_other_with_it(redis_url: str, capl
 
 @pytest.mark.parametrize(
     "url",
-    ["http://x", "redis+sentinel://127.0.0.1/", "redis://127.0.0.1:port", "redis+sentinel://h:port/service", "keys"],
+    ["", "keys", "http://:hunter2@x", "redis+sentinel://:hunter2@127.0.0.1/", "redis://:hunter2@127.0.0.1:port"],
 )
 def test_an_unusable_url_is_told_without_its_password(url: str) -> None:
-    with pytest.raises(ConfigError, match="redis: got") as caught:
-        connect(url.replace("://", "://:hunter2@"))
+    with pytest.raises(ConfigError, match=r"^redis: got a URL .*expected redis://HOST") as caught:
+        RedisKeyStore(url)
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_sentinel_url_names_hosts_service_and_database() -> None:
-    client = connect("redis+sentinel://user:pw@127.0.0.1:26001,127.0.0.2/main/3")
-    pool = client.connection_pool
-    sentinels = [each.connection_pool.connection_kwargs for each in pool.sentinel_manager.sentinels]
-    assert [(each["host"], each["port"]) for each in sentinels] == [("127.0.0.1", 26001), ("127.0.0.2", 26379)]
-    assert pool.service_name == "main"
-    assert pool.connection_kwargs["db"] == 3
-    assert pool.connection_kwargs["username"] == "user"
-    client.close()
+def test_keys_in_a_cluster_stand_in_one_slot_and_are_read_whole() -> None:
+    with running_redis("--cluster-enabled", "yes") as server:
+        with server.client() as plain:
+            plain.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+            while b"cluster_state:ok" not in plain.execute_command("CLUSTER", "INFO"):
+                pass
+        store = RedisKeyStore(server.url.replace("redis://", "redis+cluster://"))
+        before = store.stamp()
+        store.add(record("id1"))
+        store.add(record("id2"))
+        store.revoke("id1", 5.0)
+        assert store.stamp() != before
+        assert {name: each.revoked_at for name, each in store.snapshot().records.items()} == {"id1": 5.0, "id2": None}
+        assert store.bind("fingerprint") == "fingerprint"
+        store.close()
+
+
+def test_keys_behind_a_sentinel_are_the_primarys(redis_url: str, shared_redis: RedisServer, tmp_path: Path) -> None:
+    port = free_port()
+    config = tmp_path / "sentinel.conf"
+    config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {shared_redis.port} 1\n")
+    with subprocess.Popen(["redis-server", str(config), "--sentinel"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any("+monitor master main" in line for line in process.stdout)
+        behind, direct = RedisKeyStore(f"redis+sentinel://127.0.0.1:{port}/main/0"), RedisKeyStore(redis_url)
+        behind.add(record("id1"))
+        assert list(direct.snapshot().records) == ["id1"]
+        behind.close()
+        direct.close()
+        process.kill()
 
 
 def test_a_shown_url_has_no_login_and_no_query() -> None:
