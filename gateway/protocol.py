@@ -14,6 +14,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 if TYPE_CHECKING:
     import asyncio
 
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and header fields together; nginx takes 32 kB, and long-lived tokens are some 8 kB."""
 
@@ -75,7 +77,8 @@ class GatewayProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Say in JSON why the connection is closed; to a client in mid-reply nothing can be said."""
         self._stop_waiting()
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(_answer(self._status, self._reason))
         self.transport.close()
 
