@@ -7,7 +7,7 @@ when the wait is over 120 s, anthropic would wait however long it is. So:
 
 * ``retry_after_s`` is given and at most ``MAX_WAIT_S``: ``x-should-retry: true``;
 * longer: ``false``, with the true ``retry-after`` (a budget of a day is not waited for);
-* ``None``: ``false``, except for 408, 502 and 504, whose field is left out: those may pass by themselves
+* ``None``: ``false``, except for 408, 500, 502 and 504, whose field is left out: those may pass by themselves
   and the SDKs back off by their own rule. A 503 with ``None`` is deliberate (a kill switch), so ``false``.
 
 Invariant: the body names no detector, cluster or rule; only ``message``, ``param`` and the code are written.
@@ -44,11 +44,14 @@ _KINDS: dict[RefusalKind, tuple[int, str, str]] = {
     RefusalKind.UNSUPPORTED: (415, "invalid_request_error", "invalid_request_error"),
     RefusalKind.RATE_LIMITED: (429, "rate_limit_error", "rate_limit_error"),
     RefusalKind.BUDGET_EXHAUSTED: (429, "insufficient_quota", "rate_limit_error"),
+    RefusalKind.INTERNAL: (500, "server_error", "api_error"),
     RefusalKind.UNAVAILABLE: (503, "server_error", "overloaded_error"),
     RefusalKind.UPSTREAM_FAILED: (502, "server_error", "api_error"),
     RefusalKind.UPSTREAM_TIMEOUT: (504, "server_error", "timeout_error"),
 }
-_MAY_PASS = frozenset({RefusalKind.TIMEOUT, RefusalKind.UPSTREAM_FAILED, RefusalKind.UPSTREAM_TIMEOUT})
+_MAY_PASS = frozenset(
+    {RefusalKind.TIMEOUT, RefusalKind.INTERNAL, RefusalKind.UPSTREAM_FAILED, RefusalKind.UPSTREAM_TIMEOUT}
+)
 
 
 def write_refusal(family: Family, refusal: Refusal, *, request_id: str, now_s: float) -> tuple[int, Headers, bytes]:

@@ -172,14 +172,15 @@ class StreamReply(ReplyReader):
         if rest and type(rest) is not Piece and not _is_complete(rest):
             rest = b""
         given = self._change(rest) if rest else b""
-        if self._prose is not None:
-            given = self._prose.end() + given
+        tail = self._prose.end() if self._prose is not None else b""
         # Servers that end without [DONE] have still told that every choice is finished.
         if len(self._tally.finished) >= self._choices:
             self._tally.ended = True
         if self._decoder is not None:
             return b""
-        return given + b"\n\n" if rest and not self.ended else given
+        if given and (tail or not self.ended):
+            given += b"\n\n"
+        return given + tail
 
     def usage(self) -> Usage:
         """Reported, or the floor so far."""
@@ -213,12 +214,14 @@ class StreamReply(ReplyReader):
         self._dropped = self._strip_usage and type(obj) is dict and _only_usage(obj)
         if self._dropped:
             return b""
-        if self._prose is None or not data:
-            return event
+        return event if self._prose is None else self._rewrite(self._prose, event, data, obj)
+
+    @staticmethod
+    def _rewrite(prose: StreamProse, event: bytes, data: bytes, obj: JSON) -> bytes:
         if obj is None:
-            return self._prose.end() + event if data.startswith(b"[DONE]") else event
+            return prose.end() + event if data.startswith(b"[DONE]") else event
         try:
-            return self._prose.event(obj, event, data)
+            return prose.event(obj, event, data)
         except (AttributeError, TypeError, KeyError):
             return event
 

@@ -100,10 +100,9 @@ def _refuse_duplicates(route: Route, value: Mapping[str, JSON], body: bytes) -> 
     if not suspicious:
         return
     try:
-        # Numbers are kept as texts: their value does not matter and their length is not limited.
-        pairs = json.loads(body, object_pairs_hook=list, parse_int=str, parse_float=str)
-    except (RecursionError, ValueError):
-        _refuse("The body is nested too deeply to be read safely: expected at most a few hundred levels.")
+        pairs = json.loads(body, object_pairs_hook=list)
+    except (RecursionError, ValueError):  # ValueError: a number of thousands of digits
+        _refuse("The body is nested too deeply, or has a number too long, to be read safely.")
     seen: set[str] = set()
     for name, _ in pairs:
         if name in seen and name in route.decides:

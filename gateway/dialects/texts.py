@@ -66,6 +66,8 @@ class _Found:
 
     def part(self, role: str, part: Mapping[str, JSON]) -> None:
         kind = part.get("type")
+        if kind is not None and type(kind) is not str:
+            return
         if kind in _TEXT_KINDS or (kind is None and "text" in part):
             self.add(role, part.get("text"))
             self.add(role, part.get("refusal"))
@@ -78,7 +80,7 @@ class _Found:
             self.add_json("assistant", part.get("input") or "")
         elif kind == "document":
             self.document(role, part)
-        elif type(kind) is str and kind.endswith("tool_result"):
+        elif kind is not None and kind.endswith("tool_result"):
             self.content("tool", part.get("content"))
         elif kind == "search_result":
             self.content(role, part.get("content"))
