@@ -1,0 +1,103 @@
+"""The book of phrases: which phrases more than one account says, and in which requests they meet.
+
+A phrase costs nothing until a second account says it: until then it is a tag in a fixed table that newer
+phrases overwrite. A phrase said twice gets a number for good. Requests that say numbered phrases are kept as
+rows until they leave the window; everything else about them is forgotten.
+
+Memory: 28 bytes a slot of the table, 24 bytes a number, 8 bytes a kept (request, phrase).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_NOBODY: Final = -1
+_ROW_PHRASES: Final = 64
+"""Numbered phrases kept of one request; more are the same texts again."""
+
+
+class PhraseBook:
+    """Numbers phrases that at least two accounts say and keeps the rows in which they stand."""
+
+    def __init__(self, slots_log2: int) -> None:
+        size = 1 << slots_log2
+        self._mask = np.uint64(size - 1)
+        self._tags = np.zeros(size, np.uint64)
+        self._holders = np.full(size, _NOBODY, np.int32)
+        self._numbers = np.full(size, _NOBODY, np.int32)
+        self.hashes: list[int] = []
+        self.first_s: list[float] = []
+        self._muted = np.zeros(1_024, bool)
+        self._rows: list[NDArray[np.int32]] = []
+        self._accounts: list[int] = []
+        self._times: list[float] = []
+
+    def __len__(self) -> int:
+        """How many phrases have numbers."""
+        return len(self.hashes)
+
+    def note(self, ts: float, account: int, phrases: list[int]) -> NDArray[np.int32]:
+        """Enter a request's phrases; the numbers of those that have one (and keep them as a row)."""
+        codes = np.array(phrases, np.uint64)
+        slots = (codes & self._mask).astype(np.int64)
+        known = self._tags[slots] == codes
+        numbers = self._numbers[slots]
+        numbered = numbers >= 0
+        holders = self._holders[slots]
+        fresh = ~known & ~numbered
+        if fresh.any():
+            at = slots[fresh]
+            self._tags[at] = codes[fresh]
+            self._holders[at] = account
+        second = known & ~numbered & (holders != account)
+        if second.any():
+            self._number(ts, slots[second], codes[second])
+            numbers = self._numbers[slots]
+            numbered = numbers >= 0
+        row = numbers[numbered & (self._tags[slots] == codes)]
+        row = row[~self._muted[row]][:_ROW_PHRASES]
+        if row.size > 1:
+            self._rows.append(row)
+            self._accounts.append(account)
+            self._times.append(ts)
+        return row
+
+    def _number(self, ts: float, slots: NDArray[np.int64], codes: NDArray[np.uint64]) -> None:
+        start = len(self.hashes)
+        self._numbers[slots] = np.arange(start, start + slots.size, dtype=np.int32)
+        self.hashes.extend(codes.tolist())
+        self.first_s.extend([ts] * slots.size)
+        if len(self.hashes) > self._muted.size:
+            self._muted = np.concatenate([self._muted, np.zeros(max(slots.size, self._muted.size), bool)])
+
+    def mute(self, phrases: NDArray[np.int64]) -> None:
+        """Leave phrases of the background out of rows, those kept and those to come."""
+        self._muted[phrases] = True
+        kept = [(row[~self._muted[row]], account, ts) for row, account, ts in zip(self._rows, self._accounts, self._times, strict=True)]
+        kept = [entry for entry in kept if entry[0].size > 1]
+        self._rows = [entry[0] for entry in kept]
+        self._accounts = [entry[1] for entry in kept]
+        self._times = [entry[2] for entry in kept]
+
+    def unmute(self) -> None:
+        """Look at every phrase again."""
+        self._muted[:] = False
+
+    def forget(self, before_s: float) -> None:
+        """Drop rows older than ``before_s``; numbers stay."""
+        keep = next((i for i, ts in enumerate(self._times) if ts >= before_s), len(self._times))
+        if keep:
+            del self._rows[:keep], self._accounts[:keep], self._times[:keep]
+
+    def rows(self, start: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]:
+        """(row of each entry, phrase of each entry, account of each row, time of each row) from row ``start``."""
+        rows = self._rows[start:]
+        lengths = np.fromiter((row.size for row in rows), np.int64, len(rows))
+        index = np.repeat(np.arange(len(rows), dtype=np.int64), lengths)
+        phrases = np.concatenate(rows) if rows else np.empty(0, np.int32)
+        return index, phrases, np.array(self._accounts[start:], np.int64), np.array(self._times[start:])

@@ -1,0 +1,45 @@
+"""Settings of the analysis: one frozen value; policy files are read elsewhere and arrive here as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+MATCH_BITS: Final = 12.0
+"""A request matches a template from here on: about seven words that are all but unknown outside of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisConfig:
+    """How sure, how long and how much.
+
+    ``alpha`` bounds the chance that a benign group is ever enforced; a verdict needs a combined e-value of
+    at least ``1 / alpha`` from at least ``families`` families, each with ``family_e`` or more. No family
+    counts for more than ``alpha ** -0.6``, so that one alone can never reach the bound.
+    """
+
+    alpha: float = 1e-6
+    families: int = 2
+    family_e: float = 8.0
+    benign_share: float = 0.02
+    """Share of a benign group that may repeat each other's linkage values without being one operator."""
+    horizon_s: float = 45 * 86_400.0
+    """Traits and members not seen for so long are forgotten: the length of the longest reported campaign."""
+    verdict_s: float = 14 * 86_400.0
+    """A verdict expires so long after its evidence was last renewed."""
+    tick_s: float = 1800.0
+    """Event time between passes over what emerges."""
+    full_pass_s: float = 86_400.0
+    """Event time between passes over everything."""
+    min_entities: int = 8
+    """Fewer independent account holders are never a group: a team, a class register, a family."""
+    max_accounts: int = 1_000_000
+    phrase_slots_log2: int = 21
+    """Size of the table of phrases seen once; 28 bytes a slot."""
+    exempt_uses: frozenset[str] = frozenset({"synthetic-data", "evaluation"})
+    """Declared uses whose accounts never become members; the policy may name others."""
+
+    @property
+    def family_cap(self) -> float:
+        """The most that one family may count for."""
+        return float(self.alpha**-0.6)

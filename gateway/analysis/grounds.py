@@ -1,0 +1,95 @@
+"""The grounds of a suspicion: what each family of evidence says about a group of accounts.
+
+*protocol*      one TLS fingerprint behind programs that do not share one
+*provenance*    what the sign-ups and exits have in common
+*coordination*  requests that do not follow the sun of the accounts' countries
+*content*       a template that is new and gathers unrelated holders faster than benign ones do
+*intent*        what the requests want besides their answers
+
+Content and intent both follow from the template and are averaged where they are combined; the other
+families are independent of it and of each other where accounts act independently, and are multiplied.
+A family that formed the group says nothing about it: groups come from texts, so content only ranks the
+template among the population's other templates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from gateway.analysis import evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from gateway.analysis.cohort import Cohort
+    from gateway.analysis.config import AnalysisConfig
+
+PROVENANCE: Final = ("mail", "phone", "snet", "net", "hour")
+_LOG10: Final = float(np.log(10.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grounds:
+    """E-values by family (already hedged and capped), the combined e-value and words for people."""
+
+    families: Mapping[str, float]
+    combined: float
+    details: Mapping[str, float]
+    """log10 of the e-value of each trait."""
+
+    def suffice(self, config: AnalysisConfig) -> bool:
+        """Whether enough families speak, and together loudly enough."""
+        speaking = sum(value >= config.family_e for value in self.families.values())
+        return speaking >= config.families and self.combined >= 1.0 / config.alpha
+
+    def words(self) -> tuple[str, ...]:
+        """One line a family that says something, the strongest first."""
+        said = sorted(((value, name) for name, value in self.families.items() if value > 1.0), reverse=True)
+        return tuple(f"{name}: e-value {value:.3g}" for value, name in said)
+
+
+def repeats(cohort: Cohort, kind: str, members: Sequence[int], inside: NDArray[np.bool_], share: float) -> float:
+    """Natural log e-value of a linkage trait over the group's holders in the order of their first match."""
+    column = cohort.columns[kind]
+    group = np.array(members, np.int64)
+    group = group[column.value[group] >= 0]
+    if kind == "ja4":
+        group = _once_per_program(column.pair[group], group)
+    if group.size <= 1:
+        return 0.0
+    base = column.base(group, ~inside)
+    return evidence.repeat_log_e(column.value[group], base, share)
+
+
+def _once_per_program(pairs: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The first account of each (fingerprint, program): a program's own fingerprint proves nothing."""
+    _, first = np.unique(pairs, return_index=True)
+    return group[np.sort(first)]
+
+
+def weigh(
+    cohort: Cohort, members: Sequence[int], inside: NDArray[np.bool_], config: AnalysisConfig, **given: float
+) -> Grounds:
+    """Grounds for a group. ``members`` are numbers of accounts, one a holder, in the order in which they
+    first matched; ``inside`` flags every account of the group, so that it is not its own cohort. ``given``
+    are e-values of families computed elsewhere (content, intent, coordination).
+    """
+    cap = config.family_cap
+    logs = {kind: repeats(cohort, kind, members, inside, config.benign_share) for kind in (*PROVENANCE, "ja4")}
+    families = {
+        "protocol": evidence.hedge(logs["ja4"], cap),
+        "provenance": min(cap, evidence.average([evidence.hedge(logs[kind], cap * 5) for kind in PROVENANCE])),
+        **{name: min(cap, value) for name, value in given.items()},
+    }
+    text = evidence.average([families[name] for name in ("content", "intent") if name in families])
+    rest = [value for name, value in families.items() if name not in ("content", "intent")]
+    return Grounds(
+        families=families,
+        combined=evidence.product([text, *rest]),
+        details={kind: value / _LOG10 for kind, value in logs.items()},
+    )

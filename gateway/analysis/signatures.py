@@ -1,0 +1,44 @@
+"""Signatures of enforced clusters, matched before the reply.
+
+A fresh account's first request of a known campaign is recognised by the phrases of its template. A match
+marks the reply and never refuses; signatures expire with the verdict that carries them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.analysis.config import MATCH_BITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gateway.types import Verdict
+
+class Signatures:
+    """A read-only table from phrase to (cluster, bits); replaced as a whole when verdicts change."""
+
+    def __init__(self, verdicts: Iterable[Verdict] = ()) -> None:
+        self._bits: dict[int, tuple[str, float]] = {}
+        for verdict in verdicts:
+            for phrase, bits in verdict.signatures.get("ph", ()):
+                self._bits[int(phrase)] = (verdict.cluster, float(bits))
+
+    def __len__(self) -> int:
+        """How many phrases are known."""
+        return len(self._bits)
+
+    def match(self, traits: Mapping[str, Any]) -> str | None:
+        """The cluster whose template the request shows, or ``None``; about 0.06 µs a phrase."""
+        known = self._bits
+        if not known:
+            return None
+        scores: dict[str, float] = {}
+        for phrase in traits.get("ph", ()):
+            found = known.get(phrase)
+            if found is not None:
+                scores[found[0]] = scores.get(found[0], 0.0) + found[1]
+        if not scores:
+            return None
+        cluster = max(scores, key=scores.__getitem__)
+        return cluster if scores[cluster] >= MATCH_BITS else None
