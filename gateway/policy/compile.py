@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         StandingSpec,
         UpstreamFileSpec,
     )
+    from gateway.policy.rules import Place
     from gateway.policy.source import Path
 
 
@@ -51,16 +52,16 @@ class _Compiler(Joiner):
     """Joins files section by section."""
 
     plans: dict[str, CustomerPlan] = field(default_factory=dict)
+    plan_places: dict[str, Place] = field(default_factory=dict)
     upstreams: dict[str, UpstreamSpec] = field(default_factory=dict)
 
     # -- plans, upstreams, prices
 
     def all_plans(self) -> None:
-        seen: dict[str, str] = {}
         for file in self.files:
             for name, spec in file.model.plans.items():
                 path: Path = ("plans", name)
-                self.once(seen, name, "plan", file, path)
+                self.once(self.plan_places, name, "plan", file, path)
                 self.plans[name] = CustomerPlan(
                     name=name,
                     budgets=self.budget_list(file, (*path, "budgets"), spec.budgets, name, Subject.ACCOUNT),
@@ -71,7 +72,7 @@ class _Compiler(Joiner):
                 )
 
     def all_upstreams(self) -> None:
-        seen: dict[str, str] = {}
+        seen: dict[str, Place] = {}
         for file in self.files:
             for name, spec in file.model.upstreams.items():
                 path: Path = ("upstreams", name)
@@ -88,8 +89,10 @@ class _Compiler(Joiner):
             try:
                 check_url("url", url)
             except ConfigError as error:
-                shown = str(error).removeprefix("url: ") if url == spec.url else "got a url that is none"
-                self.wrong(file, (*path, "url"), shown)
+                secret = url != spec.url or "@" in url
+                _, _, expected = str(error).rpartition(", expected ")
+                shown = "a url that cannot be used" if secret else repr(url)
+                self.wrong(file, (*path, "url"), f"got {shown}, expected {expected}")
         key = self.resolved(file, (*path, "api_key"), spec.api_key)
         return UpstreamSpec(
             name=name, url=url, models=spec.models, path_prefix=spec.path_prefix,
@@ -99,7 +102,7 @@ class _Compiler(Joiner):
 
     def prices(self) -> dict[str, Price]:
         found: dict[str, Price] = {}
-        seen: dict[str, str] = {}
+        seen: dict[str, Place] = {}
         for file in self.files:
             for pattern, spec in file.model.prices.items():
                 self.once(seen, pattern.lower(), "price", file, ("prices", pattern))
@@ -194,7 +197,7 @@ class _Compiler(Joiner):
 
     def standings(self) -> dict[Level, Effect]:
         found: dict[Level, Effect] = {}
-        seen: dict[str, str] = {}
+        seen: dict[str, Place] = {}
         for file in self.files:
             for level in (Level.WATCH, Level.SUSPECT, Level.CONFIRMED):
                 spec: StandingSpec | None = getattr(file.model.standings, level.value)
@@ -287,10 +290,19 @@ class _Compiler(Joiner):
                 horizon_s=self.single("analysis.horizon", 45 * 86_400.0),
             ),
             hash=hash_of(self.files),
+            places=self._places(),
         )
         if self.errors:
             raise FileErrors(self.errors)
         return parts
+
+    def _places(self) -> dict[str, Place]:
+        """Where budgets, plans and the kill switch stand."""
+        places = self.budgets | {f"plan {name}": place for name, place in self.plan_places.items()}
+        for file in self.files:
+            if file.model.access.kill is not None:
+                places["access kill"] = self.place(file, ("access", "kill"))
+        return places
 
 
 def _message(spec: RefuseSpec | None) -> str | None:

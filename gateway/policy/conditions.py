@@ -105,9 +105,9 @@ def compile_condition(source: str) -> Condition:
             raise ValueError(f"got the unknown name {name!r} in a condition, {_nearest(name)}")
     for name in program.functions():
         if name not in FUNCTIONS:
-            shown = name.strip("_@")
+            shown = repr(name.strip("_@")) if name != "@not_strictly_false" else "a macro over a list"
             raise ValueError(
-                f"got {shown!r} in a condition, expected only comparisons, &&, ||, !, in, size, startsWith, "
+                f"got {shown} in a condition, expected only comparisons, &&, ||, !, in, size, startsWith, "
                 "endsWith and contains"
             )
     condition = Condition(source, names, program)
@@ -123,7 +123,8 @@ def _check_literals(source: str) -> None:
             continue
         kind = str if literal in "'\"" else bool if literal in {"true", "false"} else int if literal.isdigit() else None
         if kind is not VARIABLES[name][0]:
-            raise ValueError(f"got {name} compared with {literal}..., expected {_KINDS[VARIABLES[name][0]]}")
+            shown = "nothing of any type that it can have" if kind is None else _KINDS[kind]
+            raise ValueError(f"got {name} compared with {shown}, expected {_KINDS[VARIABLES[name][0]]}")
 
 
 def _nearest(name: str) -> str:
@@ -138,8 +139,10 @@ def _short(source: str) -> str:
 
 def _reason(text: str) -> str:
     """The parser's own reason, without its repetition of the source."""
+    if "Recursion limit" in text:
+        return "nested too deeply"
     _, _, reason = text.partition("ERROR: <input>:")
-    return f"at {reason}" if reason else text[:120]
+    return f"at {reason.split(' expecting ')[0]}" if reason else text[:120]
 
 
 def _try_out(condition: Condition) -> None:
@@ -153,7 +156,7 @@ def _try_out(condition: Condition) -> None:
         try:
             result = condition.program.execute(dict(zip(condition.names, values, strict=True)))
         except Exception as error:  # noqa: BLE001 - the binding raises TypeError, RuntimeError, ValueError, KeyError
-            said = " ".join(str(error).split())[:160]
+            said = " ".join(str(error).split()).split(". ")[0][:160]
             raise ValueError(f"got {_short(condition.source)}, expected types that fit ({said})") from None
         if not isinstance(result, bool):
             kind = type(result).__name__

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.policy.conditions import condition_values
 from gateway.policy.language import ROUTE_PATHS
 from gateway.policy.notation import best_match, literal_length
-from gateway.policy.parts import CustomerPlan, Parts, PassThrough, UpstreamSpec, all_budgets
+from gateway.policy.parts import CustomerPlan, Exemption, Parts, PassThrough, UpstreamSpec, all_budgets
 from gateway.policy.rules import Asked, Effect, Rule, facts_model
 from gateway.types import (
     NO_STANDING,
@@ -192,11 +192,20 @@ class PolicySet:
 
     def spared(self, asked: Asked, identity: Identity) -> frozenset[str]:
         """What the account is exempt from."""
-        spared: frozenset[str] = frozenset()
-        for exemption in self.parts.exempt:
-            if exemption.rule.match.fits_group(asked) and exemption.rule.fits_person(identity, None):
-                spared |= exemption.spared
-        return spared
+        fitting = (exemption.spared for exemption in self._exemptions(asked, identity))
+        return frozenset().union(*fitting)
+
+    def exemptions_of(self, identity: Identity, facts: RequestFacts, standing: Standing) -> set[str]:
+        """Names of the exemptions that match a request."""
+        fitting = self._exemptions(self.asked(identity, facts, standing), identity)
+        return {exemption.rule.name for exemption in fitting}
+
+    def _exemptions(self, asked: Asked, identity: Identity) -> list[Exemption]:
+        return [
+            exemption
+            for exemption in self.parts.exempt
+            if exemption.rule.match.fits_group(asked) and exemption.rule.fits_person(identity, None)
+        ]
 
     def _standing_effect(self, level: Level, spared: frozenset[str]) -> Effect:
         """What the level means for an account that is spared something."""

@@ -47,8 +47,8 @@ class Joiner:
     files: Sequence[ReadFile]
     environ: Mapping[str, str] | None
     errors: list[FileError] = field(default_factory=list)
-    budgets: dict[str, str] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
+    budgets: dict[str, Place] = field(default_factory=dict)
+    names: dict[str, Place] = field(default_factory=dict)
     """Names already given, of budgets and of rules, with where they stand."""
 
     def wrong(self, file: ReadFile, path: Path, message: str, *, at_key: bool = False) -> None:
@@ -57,16 +57,17 @@ class Joiner:
 
     def place(self, file: ReadFile, path: Path) -> Place:
         """Where a value stands, for messages and explanations."""
-        line, _ = file.document.values_at.get(path, (1, 1))
-        return Place(file=file.document.file, line=line)
+        line, column = file.document.values_at.get(path, (1, 1))
+        return Place(file=file.document.file, line=line, column=column)
 
-    def once(self, seen: dict[str, str], name: str, kind: str, file: ReadFile, path: Path) -> bool:
+    def once(self, seen: dict[str, Place], name: str, kind: str, file: ReadFile, path: Path) -> bool:
         """Whether ``name`` is new; else an error at the second place."""
-        here = str(self.place(file, path))
         if name in seen:
-            self.wrong(file, path, f"got the {kind} {name!r} a second time (first at {seen[name]}), expected it once")
+            todo = ": give one of them a name" if kind == "budget" else ""
+            said = f"got the {kind} {name!r} a second time (first at {seen[name]}), expected it once{todo}"
+            self.wrong(file, path, said)
             return False
-        seen[name] = here
+        seen[name] = self.place(file, path)
         return True
 
     def known(self, kind: str, name: str | None, valid: set[str], file: ReadFile, path: Path) -> None:
@@ -86,7 +87,7 @@ class Joiner:
 
     def single(self, key: str, default: Any) -> Any:
         """A value that may stand in one file only (``a.b`` for one in a section)."""
-        seen: dict[str, str] = {}
+        seen: dict[str, Place] = {}
         value = default
         path: Path = tuple(key.split("."))
         for file in self.files:

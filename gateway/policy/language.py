@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from pydantic_core import PydanticCustomError
 
 from gateway.policy.conditions import MAX_CHARS, Condition, compile_condition
+from gateway.policy.messages import show
 from gateway.policy.notation import Rate, parse_duration, parse_limit, parse_share
 from gateway.types import Level
 
@@ -58,7 +59,7 @@ def _texts(check: Callable[[str], str], expected: str) -> Callable[[object], tup
             raise ValueError(f"got an empty list, expected {expected}: delete the key if it is not needed")
         for item in items:
             if not isinstance(item, str) or not item:
-                raise ValueError(f"got {item!r}, expected {expected}")
+                raise ValueError(f"got {show(item)}, expected {expected}")
         return tuple(check(item) for item in items)
 
     return parse
@@ -84,14 +85,29 @@ def _pattern(text: str) -> str:
 
 def _network(text: str) -> str:
     try:
-        return str(ip_network(text))
+        whole = str(ip_network(text, strict=False))
     except ValueError:
         raise ValueError(f"got {text!r}, expected an address range such as '203.0.113.0/24'") from None
+    if "/" in text and str(ip_network(text, strict=False)) != text.lower():
+        raise ValueError(f"got {text!r}, expected a range that begins at its first address: did you mean {whole!r}?")
+    return whole
 
 
 def _route(text: str) -> str:
     if text not in ROUTE_PATHS and text != "pass_through":
         raise ValueError(f"got {text!r}, expected one of {', '.join(ROUTE_PATHS)}, pass_through")
+    return text
+
+
+def _path(text: object) -> str:
+    if not isinstance(text, str) or not re.fullmatch(r"/[^\s?#%\\]*", text):
+        raise ValueError(f"got {show(text)}, expected a path that begins with '/', without spaces and any of ?#%\\")
+    return text
+
+
+def _secret(text: object) -> str:
+    if not isinstance(text, str) or not re.fullmatch(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}", text):
+        raise ValueError("got a value of its own, expected ${NAME}: secrets stand in the environment, not in files")
     return text
 
 
@@ -103,7 +119,7 @@ def _level(text: str) -> str:
 
 def _condition(text: object) -> Condition:
     if not isinstance(text, str):
-        raise ValueError(f"got {text!r}, expected a CEL expression as text")  # noqa: TRY004 - a mistake in a file
+        raise ValueError(f"got {show(text)}, expected a CEL expression as text")  # noqa: TRY004 - a mistake in a file
     return compile_condition(text)
 
 
@@ -131,6 +147,8 @@ Countries: TypeAlias = Annotated[
 ]
 Networks: TypeAlias = Annotated[tuple[str, ...], _checked(_texts(_network, "an address range")), _one_or_many()]
 Routes: TypeAlias = Annotated[tuple[str, ...], _checked(_texts(_route, "a route")), _one_or_many()]
+UrlPath: TypeAlias = Annotated[str, _checked(_path), _text_schema(r"^/[^\s?#%\\]*$")]
+SecretRef: TypeAlias = Annotated[str, _checked(_secret), _text_schema(r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$")]
 Limit: TypeAlias = Annotated[
     Rate,
     _checked(parse_limit),
@@ -286,8 +304,8 @@ class UpstreamFileSpec(Strict):
 
     url: str | None = Field(None, description="http(s)://HOST[:PORT][/PATH]; ${NAME} reads the environment.")
     models: Patterns | None = Field(None, description="Models it serves (default: those that no other serves).")
-    path_prefix: str | None = Field(None, pattern=r"^/[^\s?#]*$", description="Only paths that begin so.")
-    api_key: str | None = Field(None, pattern=r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$", description="${NAME}: its credential.")
+    path_prefix: UrlPath | None = Field(None, description="Only paths that begin so.")
+    api_key: SecretRef | None = Field(None, description="${NAME}: its credential.")
     connect_timeout: Duration | None = Field(None, description="Longest time to connect.")
     first_byte_timeout: Duration | None = Field(None, description="Longest wait for the first byte.")
     idle_timeout: Duration | None = Field(None, description="Longest silence within a reply.")
@@ -296,7 +314,7 @@ class UpstreamFileSpec(Strict):
 class PassThroughSpec(Strict):
     """A route that is not metered: answered by the upstream as it is."""
 
-    path: str = Field(pattern=r"^/[^\s?#%\\]*$", description="The path; a '*' at its end stands for anything.")
+    path: UrlPath = Field(description="The path; a '*' at its end stands for anything.")
     methods: list[Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]] = Field(
         ["GET"], min_length=1, description="Methods (default: GET)."
     )
@@ -342,3 +360,10 @@ class PolicyFile(Strict):
     pass_through: list[PassThroughSpec] = Field(default_factory=list, description="Routes that are not metered.")
     prices: dict[str, PriceSpec] = Field(default_factory=dict, description="USD per million tokens, by model pattern.")
     analysis: AnalysisSpec = Field(default_factory=AnalysisSpec, description="What the analysis must show.")
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a policy file, for editors."""
+    schema = PolicyFile.model_json_schema(by_alias=True)
+    schema["title"] = "distillguard policy file"
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

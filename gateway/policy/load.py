@@ -11,13 +11,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from gateway.errors import ConfigError, FileError, FileErrors
 from gateway.policy.compile import compile_policies
 from gateway.policy.joiner import ReadFile
 from gateway.policy.language import PolicyFile
-from gateway.policy.messages import explain_errors
+from gateway.policy.messages import validate
 from gateway.policy.source import MAX_BYTES, Document, read_yaml
 
 if TYPE_CHECKING:
@@ -131,11 +129,11 @@ class _Reader:
             kind = "an empty file" if document.data is None else "no mapping"
             self.errors.append(document.error((), f"got {kind}, expected a mapping that starts with 'version: 1'"))
             return None
-        try:
-            return PolicyFile.model_validate(document.data)
-        except ValidationError as error:
-            self.errors += explain_errors(document, error.errors())
-            return None
+        found = validate(document, PolicyFile)
+        if isinstance(found, PolicyFile):
+            return found
+        self.errors += found
+        return None
 
 
 def read_document(path: Path) -> Document:

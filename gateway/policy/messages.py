@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import difflib
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from gateway.policy.language import PolicyFile
+from pydantic import BaseModel, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from gateway.errors import FileError
     from gateway.policy.source import Document
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _KINDS = {
     "int_type": "a whole number",
@@ -32,8 +34,7 @@ _KINDS = {
     "model_attributes_type": "a mapping",
     "finite_number": "a finite number",
     "literal_error": "{expected}",
-    "string_pattern_mismatch": "a text that fits {pattern}",
-    "too_short": "at least {min_length}: delete the key if it is not needed",
+    "too_short": "at least {min_length} item: delete the key if it is not needed",
     "string_too_short": "at least {min_length} character: delete the key if it is not needed",
     "string_too_long": "at most {max_length} characters",
 }
@@ -46,19 +47,25 @@ _BOUNDS = {
 _MAX_SHOWN = 60
 
 
-def explain_errors(document: Document, errors: Sequence[ErrorDetails]) -> list[FileError]:
-    """One FileError for each mistake that the models found in ``document``."""
-    return [_explain(document, error) for error in errors]
+def validate(document: Document, model: type[Model]) -> Model | list[FileError]:
+    """The document as ``model``, or every mistake in it."""
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        return [_explain(document, found, model) for found in error.errors()]
 
 
-def _explain(document: Document, error: ErrorDetails) -> FileError:
+def _explain(document: Document, error: ErrorDetails, model: type[BaseModel]) -> FileError:
     path = tuple(part for part in error["loc"] if part != "[key]")
     context = error.get("ctx") or {}
     kind = error["type"]
     if kind == "policy":
-        return document.error(path, str(context["said"]), at_key="[key]" in error["loc"])
+        said, items = str(context["said"]), error["input"]
+        if isinstance(items, list):  # the parser of a list says which item; point at it
+            path += tuple(index for index, item in enumerate(items) if said.startswith(f"got {show(item)},"))[:1]
+        return document.error(path, said, at_key="[key]" in error["loc"])
     if kind == "extra_forbidden":
-        return document.error(path, unknown_key(str(path[-1]), keys_at(path[:-1])), at_key=True)
+        return document.error(path, unknown_key(str(path[-1]), keys_at(path[:-1], model)), at_key=True)
     if kind == "missing":
         return document.error(path[:-1], f"got no {path[-1]!r}, expected one: it is required here")
     return document.error(path, f"got {show(error['input'])}, expected {_expected(kind, context)}")
@@ -70,7 +77,7 @@ def _expected(kind: str, context: dict[str, Any]) -> str:
         name, words = _BOUNDS[kind]
         return f"{words} {context[name]:g}"
     words = _KINDS.get(kind, kind.replace("_", " "))
-    return words.format(**context)
+    return words.format(**context).replace("True", "true")
 
 
 def show(value: Any) -> str:
@@ -79,7 +86,10 @@ def show(value: Any) -> str:
         return "nothing"
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)
+    if isinstance(value, (dict, list)):
+        kind = "mapping" if isinstance(value, dict) else "list"
+        return f"a {kind}" if value else f"an empty {kind}"
+    text = repr(value)
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
 
 
@@ -98,30 +108,30 @@ def unknown_name(kind: str, name: str, valid: Sequence[str]) -> str:
 
 
 @cache
-def _schema() -> dict[str, Any]:
-    return PolicyFile.model_json_schema(by_alias=True)
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema(by_alias=True)
 
 
-def keys_at(path: Sequence[str | int]) -> list[str]:
-    """The keys that the language knows at ``path`` (its own mapping, not a list's or name's)."""
-    at = _schema()
+def keys_at(path: Sequence[str | int], model: type[BaseModel]) -> list[str]:
+    """The keys that ``model`` knows at ``path`` (none where the keys are names)."""
+    at = whole = _schema(model)
     for part in path:
-        at = _resolve(at)
+        at = _resolve(at, whole)
         if isinstance(part, int):
             at = at.get("items", {})
         elif part in at.get("properties", {}):
             at = at["properties"][part]
         else:
-            extra = at.get("additionalProperties", {})
-            at = extra if isinstance(extra, dict) else {}
-    return list(_resolve(at).get("properties", {}))
+            named = [*at.get("patternProperties", {}).values(), at.get("additionalProperties")]
+            at = next((schema for schema in named if isinstance(schema, dict)), {})
+    return list(_resolve(at, whole).get("properties", {}))
 
 
-def _resolve(schema: dict[str, Any]) -> dict[str, Any]:
+def _resolve(schema: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
     """Follow references and optional types to the mapping behind them."""
     while True:
         if "$ref" in schema:
-            schema = _schema()["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
+            schema = whole["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
         elif "anyOf" in schema:
             options = [option for option in schema["anyOf"] if option.get("type") != "null"]
             schema = options[0] if options else {}

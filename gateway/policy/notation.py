@@ -102,8 +102,9 @@ def _length_s(time: str, *, calendar: bool, text: str) -> int:
         length_s = int(parse_rate(f"1/{time.strip()}").get_expiry())
     except ValueError:
         length_s = 0
-    if not 0 < length_s <= 366 * 86_400:
-        said = "expected second, minute, hour, day, month (30 days) or several, such as '10 seconds' or '45 days'"
+    none = time.split()[0].strip("0") == ""  # "0 days": the library reads it as one day
+    if none or not 0 < length_s <= 366 * 86_400:
+        said = "expected second, minute, hour, day, month (30 days) or several, such as '10 seconds' or '45 days', 366 days at most"
         raise ValueError(f"got the time {time.strip()!r} in {text!r}, {said}")
     return length_s
 

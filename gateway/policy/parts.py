@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.policy.rules import Effect, Rule
+    from gateway.policy.rules import Effect, Place, Rule
     from gateway.settings import Secret
     from gateway.types import Budget, Level, Price
 
@@ -86,6 +86,8 @@ class Parts:
     prices: Mapping[str, Price] = field(default_factory=dict)
     analysis: AnalysisPolicy = field(default_factory=AnalysisPolicy)
     hash: str = ""
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """Where budgets (by name) and plans (as ``plan NAME``) stand in the files."""
 
 
 def all_budgets(parts: Parts) -> tuple[Budget, ...]:

@@ -31,6 +31,7 @@ class Place:
 
     file: str = ""
     line: int = 0
+    column: int = 0
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"

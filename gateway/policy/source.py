@@ -97,7 +97,9 @@ def read_yaml(text: bytes, file: str) -> Document:
         raise _one(file, line, column, f"got broken YAML ({said}), expected one YAML 1.2 document") from None
     except ReaderError as error:
         shown = f"U+{error.character:04X}" if isinstance(error.character, int) else repr(error.character)
-        raise _one(file, 1, 1, f"got the unprintable character {shown}, expected text") from None
+        before = text.decode("utf-8-sig", "replace")[: error.position]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        raise _one(file, line, column, f"got the unprintable character {shown}, expected text") from None
     except (YAMLError, ValueError, RecursionError) as error:
         raise _one(file, 1, 1, f"got broken YAML ({type(error).__name__}), expected one YAML 1.2 document") from None
     document = Document(file=file)

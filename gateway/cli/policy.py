@@ -1,0 +1,222 @@
+"""``distillguard policy``: check, test, explain and compare policy files before they meet customers.
+
+Everything is read with the server's own loader and decided with its own code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import click
+
+import gateway
+from gateway.errors import ConfigError, FileError, FileErrors
+from gateway.policy.difference import difference
+from gateway.policy.language import ROUTE_PATHS, json_schema
+from gateway.policy.lint import sarif, warnings_of
+from gateway.policy.load import check_policies, load_policies, shipped_policies
+from gateway.policy.messages import validate
+from gateway.policy.source import read_yaml
+from gateway.policy.trial import CaseFile, find_tests, run_trials
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.policy.lint import Warn
+    from gateway.policy.trial import TrialReport
+
+_NO = 1
+_PATH = click.argument("path", type=click.Path(path_type=Path), required=False)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def policy() -> None:
+    """Check, test, explain and compare policy files; PATH is a folder or a file (default: the shipped ones)."""
+
+
+@policy.command()
+@_PATH
+@_JSON
+@click.option("--sarif", "as_sarif", is_flag=True, help="Print SARIF 2.1.0, for code review.")
+@click.option("--strict", is_flag=True, help="Warnings fail the check too.")
+@click.option("--env", "with_env", is_flag=True, help="Look ${NAME} up in the environment, as the server does.")
+def check(path: Path | None, *, as_json: bool, as_sarif: bool, strict: bool, with_env: bool) -> None:
+    """Every mistake and doubt in policy files. Exit code 0: they can be used; 1: they cannot."""
+    if path is not None and not path.exists():
+        raise ConfigError(f"{path}: got nothing there, expected a policy file or a folder of them")
+    errors: Sequence[FileError] = ()
+    warns: list[Warn] = []
+    policies = None
+    try:
+        policies = load_policies(path) if with_env else check_policies(path)
+        warns = warnings_of(policies)
+    except FileErrors as error:
+        errors = error.errors
+    if as_sarif:
+        _print_json(sarif(errors, warns, gateway.__version__))
+    elif as_json:
+        _print_json(
+            {
+                "ok": not errors,
+                "hash": policies.hash if policies is not None else None,
+                "errors": [dataclasses.asdict(error) for error in errors],
+                "warnings": [{"code": warn.code, "message": warn.message, **_place(warn)} for warn in warns],
+            }
+        )
+    else:
+        for line in (*errors, *warns):
+            click.echo(str(line), err=True)
+        if policies is not None:
+            counts = f"{len(policies.parts.plans)} plans, {len(policies.budgets)} budgets, {len(policies.parts.rules)}"
+            click.echo(f"{path or shipped_policies()}: {counts} rules, {len(warns)} warnings, hash {policies.hash}")
+    sys.exit(_NO if errors or (strict and warns) else 0)
+
+
+def _place(warn: Warn) -> dict[str, Any]:
+    return {"file": warn.place.file, "line": warn.place.line, "column": warn.place.column}
+
+
+@policy.command()
+@_PATH
+@click.option("--tests", "tests", type=click.Path(path_type=Path), multiple=True, help="Test files (default: beside).")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML here.")
+@_JSON
+def test(path: Path | None, tests: tuple[Path, ...], junit: Path | None, *, as_json: bool) -> None:
+    """Run the policy tests beside the policies. Exit code 1: a test failed."""
+    folder = path or shipped_policies()
+    report = run_trials(check_policies(folder), list(tests) or find_tests(folder))
+    if junit is not None:
+        _write_junit(report, junit)
+    if as_json:
+        _print_json(
+            {
+                "ok": not report.failed,
+                "cases": [dataclasses.asdict(result) for result in report.results],
+                "unreached": report.unreached,
+            }
+        )
+    else:
+        _print_report(report)
+    sys.exit(_NO if report.failed else 0)
+
+
+def _print_report(report: TrialReport) -> None:
+    for result in report.failed:
+        for failure in result.failures:
+            click.echo(f"{result.place}: {result.test} ({result.case}): {failure}", err=True)
+    for name in report.unreached:
+        click.echo(f"no test reached {name}")
+    click.echo(f"{len(report.results) - len(report.failed)} passed, {len(report.failed)} failed")
+
+
+def _write_junit(report: TrialReport, path: Path) -> None:
+    """JUnit XML as CI systems read it: one case for each subject, request and standing."""
+    counts = {"tests": str(len(report.results)), "failures": str(len(report.failed))}
+    suite = ET.Element("testsuite", {"name": "distillguard policy", **counts})
+    for result in report.results:
+        case = ET.SubElement(suite, "testcase", {"name": f"{result.test}: {result.case}", "classname": result.place})
+        if result.failures:
+            failed = ET.SubElement(case, "failure", {"message": result.failures[0]})
+            failed.text = "\n".join(result.failures)
+    ET.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
+
+
+@policy.command()
+@_PATH
+@click.option(
+    "--case", "case", type=click.Path(path_type=Path), help="A YAML or JSON file: subject, request, standing."
+)
+@click.option("--account", help="The account's id.")
+@click.option("--plan", help="Its plan.")
+@click.option("--organisation", help="Its organisation.")
+@click.option("--country", help="Its country.")
+@click.option("--verified", is_flag=True, default=None, help="The organisation was verified.")
+@click.option("--declared-use", help="Its declared use.")
+@click.option("--age-days", type=float, help="Days since the account was made.")
+@click.option("--address", help="The client's address.")
+@click.option("--model", help="The model asked for.")
+@click.option("--route", type=click.Choice(list(ROUTE_PATHS)), help="The route.")
+@click.option("--stream", is_flag=True, default=None, help="The reply is streamed.")
+@click.option("--max-output-tokens", type=int, help="The larger declared cap.")
+@click.option("--choices", type=int, help="How many replies.")
+@click.option("--input-chars", type=int, help="Characters of all texts.")
+@click.option("--level", type=click.Choice(["none", "watch", "suspect", "confirmed"]), help="The standing.")
+@click.option("--cluster", help="The cluster.")
+@click.option("--now", "now_s", type=float, help="Seconds since the epoch (default: now).")
+@_JSON
+def explain(path: Path | None, case: Path | None, now_s: float | None, *, as_json: bool, **flags: Any) -> None:
+    """Why a request is decided as it is: every rule considered, which matched, what is charged."""
+    given = _case(case)
+    for part, names in _PARTS_OF_CASE.items():
+        given[part] = {**given.get(part, {}), **{name: flags[name] for name in names if flags[name] is not None}}
+    document = read_yaml(json.dumps(given).encode(), "explain")
+    found = validate(document, CaseFile)
+    if not isinstance(found, CaseFile):
+        said = "; ".join(f"{error.message}" for error in found)
+        raise click.UsageError(f"{said}.")
+    at_s = time.time() if now_s is None else now_s
+    explanation = check_policies(path).explain(
+        found.subject.identity(at_s), found.request.facts(), found.standing.standing(), at_s
+    )
+    if as_json:
+        _print_json(explanation.to_dict())
+    else:
+        click.echo(explanation.to_text())
+
+
+_PARTS_OF_CASE = {
+    "subject": (
+        "account", "plan", "organisation", "country", "verified", "declared_use", "age_days", "address",
+    ),
+    "request": ("model", "route", "stream", "max_output_tokens", "choices", "input_chars"),
+    "standing": ("level", "cluster"),
+}  # fmt: skip
+
+
+def _case(path: Path | None) -> dict[str, Any]:
+    """What a case file says. Raises FileErrors with places."""
+    if path is None:
+        return {}
+    try:
+        document = read_yaml(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: got {error.strerror}, expected a file with subject, request and standing") from None
+    found = validate(document, CaseFile)
+    if isinstance(found, list) or document.errors:
+        raise FileErrors([*document.errors, *(found if isinstance(found, list) else [])])
+    said: dict[str, Any] = document.data
+    return said
+
+
+@policy.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@_JSON
+def diff(old: Path, new: Path, *, as_json: bool) -> None:
+    """What NEW means that OLD did not. Exit code 0: the same; 1: they differ; 2: one cannot be used."""
+    changes = difference(check_policies(old), check_policies(new))
+    if as_json:
+        _print_json({"same": not changes, "changes": [dataclasses.asdict(change) for change in changes]})
+    else:
+        for change in changes:
+            click.echo(str(change))
+        if not changes:
+            click.echo("no difference in meaning")
+    sys.exit(_NO if changes else 0)
+
+
+@policy.command()
+def schema() -> None:
+    """The JSON Schema of policy files, for editors."""
+    _print_json(json_schema())
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))

@@ -1,0 +1,291 @@
+"""Policy tests: YAML beside the policies that says what a policy must decide.
+
+A test crosses subjects, requests and standings, and expects one decision of all of them. The clock is
+fixed. What is decided is the policy's answer before budgets are asked (``allow``, ``mark``, ``refuse``) and
+which budgets are charged. Rules that no test reached are reported: an untested rule is a guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from gateway.errors import ConfigError, FileError, FileErrors
+from gateway.policy.explain import decision_of
+from gateway.policy.language import ROUTE_PATHS, Strict
+from gateway.policy.load import is_test, read_document
+from gateway.policy.messages import unknown_name, validate
+from gateway.types import NO_STANDING, Family, Identity, Level, RequestFacts, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from gateway.policy.decide import PolicySet
+    from gateway.policy.source import Document
+    from gateway.types import Plan
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+"""The clock of tests that name none: a Monday."""
+_DAY_S = 86_400.0
+_Positive = Annotated[int, Field(ge=1)]
+
+
+class SubjectSpec(Strict):
+    """Who asks."""
+
+    account: str = Field("account", description="The account's id.")
+    plan: str | None = Field(None, description="Its plan.")
+    organisation: str | None = Field(None, description="Its organisation.")
+    country: str | None = Field(None, description="Its country, two capital letters.")
+    verified: bool = Field(False, description="Whether the organisation was verified.")
+    declared_use: str | None = Field(None, description="Its declared use.")
+    age_days: Annotated[float, Field(ge=0)] | None = Field(None, description="Days since the account was made.")
+    address: str | None = Field(None, description="The client's address.")
+
+    def identity(self, now_s: float) -> Identity:
+        """The identity that this writes."""
+        return Identity(
+            account=self.account,
+            plan=self.plan,
+            org=self.organisation,
+            country=self.country,
+            verified=self.verified,
+            declared_use=self.declared_use,
+            created_at=None if self.age_days is None else now_s - self.age_days * _DAY_S,
+            address=self.address,
+        )
+
+
+class RequestSpec(Strict):
+    """What is asked for."""
+
+    model: str = Field(description="The model.")
+    route: str = Field("openai.chat_completions", description="The route.")
+    stream: bool = Field(False, description="Whether the reply is streamed.")
+    max_output_tokens: _Positive | None = Field(None, description="The larger declared cap.")
+    choices: _Positive = Field(1, description="How many replies.")
+    input_chars: Annotated[int, Field(ge=0)] = Field(0, description="Characters of all texts.")
+    body_bytes: Annotated[int, Field(ge=0)] = Field(0, description="Size of the body.")
+    logprobs: bool = Field(False, description="Whether log-probabilities are asked for.")
+
+    def facts(self) -> RequestFacts:
+        """The facts that this writes."""
+        return RequestFacts(
+            family=Family.ANTHROPIC if self.route.startswith("anthropic.") else Family.OPENAI,
+            route=self.route,
+            model=self.model,
+            stream=self.stream,
+            max_output_tokens=self.max_output_tokens,
+            choices=self.choices,
+            input_chars=self.input_chars,
+            body_bytes=self.body_bytes,
+            logprobs=self.logprobs,
+        )
+
+
+class StandingGiven(Strict):
+    """What is known of the account's cluster."""
+
+    level: Literal["none", "watch", "suspect", "confirmed"] = Field("none", description="The level.")
+    cluster: str | None = Field(None, description="The cluster.")
+
+    def standing(self) -> Standing:
+        """The standing that this writes."""
+        if self.level == "none":
+            return NO_STANDING
+        return Standing(level=Level(self.level), cluster=self.cluster or "c1")
+
+
+class CaseFile(Strict):
+    """One case to explain."""
+
+    subject: SubjectSpec = Field(default_factory=SubjectSpec, description="Who asks.")
+    request: RequestSpec = Field(description="What is asked for.")
+    standing: StandingGiven = Field(default_factory=StandingGiven, description="What is known of the cluster.")
+
+
+class ExpectSpec(Strict):
+    """What must be decided; keys that are left out may be anything."""
+
+    decision: Literal["allow", "mark", "refuse"] = Field(description="What is decided.")
+    rule: str | None = Field(None, description="The rule behind it.")
+    reason: str | None = Field(None, description="Text that the refusal's message contains.")
+    plan: str | None = Field(None, description="The plan whose budgets are charged.")
+    upstream: str | None = Field(None, description="Where it is sent.")
+    charges: list[str] | None = Field(None, description="Names of budgets that are charged, among others.")
+    not_charges: list[str] | None = Field(None, description="Names of budgets that are not charged.")
+    max_output_tokens: int | None = Field(None, description="The cap that is put on it.")
+
+
+class TestSpec(Strict):
+    """One test."""
+
+    __test__ = False
+
+    name: str = Field(min_length=1, description="What is tested.")
+    subjects: list[str] = Field(min_length=1, description="Names under subjects.")
+    requests: list[str] = Field(min_length=1, description="Names under requests.")
+    standings: list[str] = Field(default=["none"], min_length=1, description="Names under standings, or levels.")
+    now: str | None = Field(None, description="The time, ISO 8601.")
+    expect: ExpectSpec = Field(description="What must be decided.")
+
+
+class TestFile(Strict):
+    """One file of policy tests."""
+
+    __test__ = False
+
+    version: Literal[1] = Field(description="Version of the language: 1.")
+    now: str | None = Field(None, description="The time of all tests, ISO 8601 (default: 2026-01-05T12:00Z).")
+    subjects: dict[str, SubjectSpec] = Field(description="Who asks, by name.")
+    requests: dict[str, RequestSpec] = Field(description="What is asked for, by name.")
+    standings: dict[str, StandingGiven] = Field(default_factory=dict, description="Standings, by name.")
+    tests: list[TestSpec] = Field(min_length=1, description="The tests.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialResult:
+    """One case of a test; ``failures`` says what was got and expected, nothing where it passed."""
+
+    test: str
+    case: str
+    place: str
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialReport:
+    """What a run of tests found."""
+
+    results: tuple[TrialResult, ...]
+    unreached: tuple[str, ...]
+
+    @property
+    def failed(self) -> tuple[TrialResult, ...]:
+        """The cases that did not decide as expected."""
+        return tuple(result for result in self.results if result.failures)
+
+
+def find_tests(path: Path) -> list[Path]:
+    """Test files of a policy set: ``*_test.yaml`` beside the policies, everything in its folder ``tests``."""
+    root = path if path.is_dir() else path.parent
+    found = [
+        *root.glob("*.yaml"),
+        *root.glob("*.yml"),
+        *(root / "tests").glob("*.yaml"),
+        *(root / "tests").glob("*.yml"),
+    ]
+    return sorted(entry for entry in found if is_test(entry))
+
+
+def run_trials(policies: PolicySet, paths: list[Path]) -> TrialReport:
+    """Run the tests in ``paths``. Raises FileErrors for files that are no tests, ConfigError for none."""
+    if not paths:
+        raise ConfigError("got no policy tests, expected *_test.yaml beside the policies or files in tests/")
+    errors: list[FileError] = []
+    results: list[TrialResult] = []
+    reached: set[str] = set()
+    for path in paths:
+        document = read_document(path)
+        found = validate(document, TestFile)
+        if isinstance(found, TestFile):
+            errors += document.errors
+            errors += (problems := list(_unknown_names(document, found)))
+            if not problems:
+                results += _run_file(policies, document, found, reached)
+        else:
+            errors += [*document.errors, *found]
+    if errors:
+        raise FileErrors(errors)
+    return TrialReport(results=tuple(results), unreached=tuple(sorted(_reachable(policies) - reached)))
+
+
+def _unknown_names(document: Document, file: TestFile) -> Iterator[FileError]:
+    """Names that a test uses and the file does not define, and times that are none."""
+    levels = {level.value for level in Level}
+    for index, test in enumerate(file.tests):
+        for key, valid in (
+            ("subjects", set(file.subjects)),
+            ("requests", set(file.requests)),
+            ("standings", set(file.standings) | levels),
+        ):
+            for place, name in enumerate(getattr(test, key)):
+                if name not in valid:
+                    yield document.error(("tests", index, key, place), unknown_name(key[:-1], name, sorted(valid)))
+    for name, request in file.requests.items():
+        if request.route not in ROUTE_PATHS:
+            yield document.error(("requests", name, "route"), unknown_name("route", request.route, list(ROUTE_PATHS)))
+    times: list[tuple[tuple[str | int, ...], str | None]] = [(("now",), file.now)]
+    times += [(("tests", index, "now"), test.now) for index, test in enumerate(file.tests)]
+    for where, text in times:
+        try:
+            _seconds(text)
+        except ValueError:
+            yield document.error(where, f"got {text!r}, expected a time such as '2026-01-05T12:00:00Z'")
+
+
+def _seconds(text: str | None) -> float:
+    """Seconds since the epoch; without a zone it is UTC."""
+    moment = NOON if text is None else datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _run_file(policies: PolicySet, document: Document, file: TestFile, reached: set[str]) -> Iterator[TrialResult]:
+    for index, test in enumerate(file.tests):
+        line, column = document.values_at[("tests", index)]
+        now_s = _seconds(test.now or file.now)
+        for case, identity, facts, standing in _cases(file, test, now_s):
+            explanation = policies.explain(identity, facts, standing, now_s)
+            plan = policies.decide(identity, facts, standing, now_s)
+            reached |= {entry.rule for entry in explanation.considered if entry.matched}
+            reached |= {f"standings/{standing.level.value}"}
+            reached |= policies.exemptions_of(identity, facts, standing)
+            place = f"{document.file}:{line}:{column}"
+            failures = tuple(_failures(test.expect, plan))
+            yield TrialResult(test=test.name, case=case, place=place, failures=failures)
+
+
+def _cases(file: TestFile, test: TestSpec, now_s: float) -> Iterator[tuple[str, Identity, RequestFacts, Standing]]:
+    for subject in test.subjects:
+        for request in test.requests:
+            for name in test.standings:
+                given = (
+                    file.standings[name] if name in file.standings else StandingGiven.model_validate({"level": name})
+                )
+                case = f"{subject} x {request} x {name}"
+                yield case, file.subjects[subject].identity(now_s), file.requests[request].facts(), given.standing()
+
+
+def _failures(expect: ExpectSpec, plan: Plan) -> Iterator[str]:
+    """What differs from what was expected, in words."""
+    got: Mapping[str, Any] = {
+        "decision": decision_of(plan),
+        "rule": plan.rule,
+        "plan": plan.plan,
+        "upstream": plan.upstream,
+        "max_output_tokens": plan.max_output_tokens,
+    }
+    for key in sorted(expect.model_fields_set & set(got), key=list(got).index):
+        if got[key] != getattr(expect, key):
+            yield f"{key}: got {got[key]!r}, expected {getattr(expect, key)!r}"
+    message = plan.refusal.message if plan.refusal is not None else ""
+    if expect.reason is not None and expect.reason not in message:
+        yield f"reason: got {message!r}, expected it to contain {expect.reason!r}"
+    charged = {charge.budget.name for charge in plan.charges}
+    for name in expect.charges or ():
+        if name not in charged:
+            yield f"charges: got {', '.join(sorted(charged)) or 'none'}, expected {name!r} among them"
+    for name in expect.not_charges or ():
+        if name in charged:
+            yield f"not_charges: got {name!r} charged, expected it not to be"
+
+
+def _reachable(policies: PolicySet) -> set[str]:
+    """Everything that a test can reach: rules, levels, exemptions."""
+    parts = policies.parts
+    names = {rule.name for rule in parts.rules} | {f"standings/{level.value}" for level in parts.standings}
+    return names | {exemption.rule.name for exemption in parts.exempt}
