@@ -40,6 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("server",),
     ("demo",),
     ("cli",),
+    ("__main__",),
 )
 """Data flows downward; rooms of one line do not import each other, and ``analysis`` not ``policy``."""
 

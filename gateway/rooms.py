@@ -140,6 +140,11 @@ class Rooms:
             return self._upstreams.get(exchange.pass_through.upstream)
         return None
 
+    @property
+    def upstreams(self) -> tuple[str, ...]:
+        """Names of the upstreams that have a URL."""
+        return tuple(self._upstreams)
+
     def upstream_credential(self, exchange: Exchange) -> bytes:
         """What stands in for the caller's key at the upstream: the upstream's own, or the settings'."""
         spec = self.upstream_of(exchange)

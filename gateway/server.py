@@ -12,7 +12,9 @@ import os
 import signal
 import socket
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
@@ -23,9 +25,10 @@ from gateway.errors import ConfigError
 from gateway.protocol import GatewayProtocol
 from gateway.rooms import Rooms
 from gateway.telemetry import configure_logging
+from gateway.workers import supervise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from gateway.settings import Settings
 
@@ -50,18 +53,17 @@ def serve(settings: Settings, on_ready: Callable[[str, str], None] | None = None
     """
     configure_logging(settings.log_level)
     data, admin = listen(settings.host, settings.port), listen(settings.admin_bind, settings.admin_port)
-    if settings.workers > 1:
-        from gateway.workers import supervise
+    if settings.workers == 1:
+        return _run(run_worker(settings, data, admin, on_ready))
+    with TemporaryDirectory(prefix="distillguard-workers-") as folder:
+        return supervise(
+            settings.workers, lambda: _run(run_worker(settings, data, admin, None, workers_dir=Path(folder)))
+        )
 
-        return supervise(settings.workers, lambda: _run(settings, data, admin, None))
-    return _run(settings, data, admin, on_ready)
 
-
-def _run(
-    settings: Settings, data: socket.socket, admin: socket.socket, on_ready: Callable[[str, str], None] | None
-) -> int:
+def _run(worker: Coroutine[Any, Any, int]) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run_worker(settings, data, admin, on_ready))
+        return runner.run(worker)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -86,12 +88,25 @@ def url_of(bound: socket.socket) -> str:
 
 
 async def run_worker(
-    settings: Settings, data: socket.socket, admin: socket.socket, on_ready: Callable[[str, str], None] | None
+    settings: Settings,
+    data: socket.socket,
+    admin: socket.socket,
+    on_ready: Callable[[str, str], None] | None,
+    *,
+    workers_dir: Path | None = None,
 ) -> int:
-    """Serve both ports in the running event loop until SIGTERM or SIGINT."""
-    rooms = Rooms(settings)
+    """Serve both ports in the running event loop until SIGTERM or SIGINT.
+
+    ``workers_dir`` is where several workers add up their metrics. Raises ConfigError, before anything is
+    served, for what the operator has to mend.
+    """
+    rooms = Rooms(settings, workers_dir=workers_dir)
     guard = build_app(settings, rooms=rooms)
     await rooms.start()  # here, so that what is wrong with the configuration is one line and exit code 2
+    if not rooms.upstreams:
+        raise ConfigError(
+            "upstream: got nothing, expected --upstream URL or an entry with a url in the policies' upstreams"
+        )
     servers = [
         _Server(_config(guard, settings, http=GatewayProtocol, lifespan="on")),
         _Server(_config(build_admin(rooms), settings, http="httptools", lifespan="off")),
