@@ -8,7 +8,6 @@ Model ``fault-NAME``, or header ``x-demo-fault: NAME`` with any model:
 | ``html`` | 502 with a web page, as a balancer in front of the model server writes it |
 | ``hang-first-byte`` | no reply until the caller goes away |
 | ``hang-mid-stream`` | half of the reply, then nothing until the caller goes away |
-| ``break-first-byte`` | the connection is closed instead of a reply |
 | ``break-mid-stream`` | half of the reply, then the connection is closed |
 | ``error-mid-stream`` | half of a stream, then the dialect's error event and a regular end |
 | ``no-end`` | a stream that ends regularly without its terminal event |
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 STATUSES = frozenset((400, 401, 403, 404, 413, 429, 500, 503, 529))
 NAMES = frozenset(
     {str(status) for status in STATUSES}
-    | {"html", "hang-first-byte", "hang-mid-stream", "break-first-byte", "break-mid-stream", "error-mid-stream"}
+    | {"html", "hang-first-byte", "hang-mid-stream", "break-mid-stream", "error-mid-stream"}
     | {"no-end", "garbage", "empty", "no-usage", "slow"}
 )
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n"

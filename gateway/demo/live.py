@@ -5,8 +5,8 @@ For demonstrations and tests: 127.0.0.1 on a free port, nothing logged, ended wi
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -31,7 +31,7 @@ class _Server(uvicorn.Server):
         self.settled.set()
 
 
-@contextmanager
+@contextlib.contextmanager
 def serve_in_thread(app: Any, *, drain_s: float = 1.0, **config: Any) -> Iterator[str]:
     """Serve ``app`` and yield its base URL, ``http://127.0.0.1:PORT``.
 
@@ -42,10 +42,9 @@ def serve_in_thread(app: Any, *, drain_s: float = 1.0, **config: Any) -> Iterato
     server = _Server(uvicorn.Config(app, timeout_graceful_shutdown=max(1, round(drain_s)), **options))
 
     def run() -> None:
-        try:
+        with contextlib.suppress(SystemExit):  # how uvicorn says that it could not start
             server.run()
-        finally:
-            server.settled.set()
+        server.settled.set()
 
     thread = threading.Thread(target=run, name="live-server", daemon=True)
     thread.start()

@@ -121,8 +121,6 @@ class ModelServer:
         else:
             asked = Call(method=received.method, path=received.path, headers=headers, body=received.body)
             reply, fault = reply_to(asked, dialect, self._writer, self._now())
-        if fault == "break-first-byte":
-            return
         if fault == "hang-first-byte":
             await _forever()
         await self._send(reply, fault, headers, dialect, send)
