@@ -14,7 +14,7 @@ import time
 import zlib
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from gateway.demo import faults
 from gateway.demo.ask import Writer, write_prose
@@ -23,9 +23,7 @@ from gateway.demo.replies import Call, Dialect, Reply, reply_to
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-Scope: TypeAlias = "dict[str, Any]"
-Receive: TypeAlias = "Callable[[], Awaitable[dict[str, Any]]]"
-Send: TypeAlias = "Callable[[dict[str, Any]], Awaitable[None]]"
+    from gateway.asgi import Receive, Scope, Send
 
 
 @dataclass(slots=True, kw_only=True)
