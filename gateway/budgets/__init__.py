@@ -11,5 +11,6 @@ from gateway.budgets.estimator import Estimator
 from gateway.budgets.facade import Budgets, open_budgets
 from gateway.budgets.memory import MemoryStore
 from gateway.budgets.metrics import BudgetMetrics
+from gateway.budgets.selftest import self_test
 
-__all__ = ["BudgetMetrics", "Budgets", "Estimator", "MemoryStore", "Move", "open_budgets"]
+__all__ = ["BudgetMetrics", "Budgets", "Estimator", "MemoryStore", "Move", "open_budgets", "self_test"]

@@ -20,6 +20,7 @@ from uuid import uuid4
 
 from gateway.budgets.breaker import Breaker
 from gateway.budgets.core import Decision, Line, Renewal, Shapes
+from gateway.budgets.embedded import EmbeddedStore
 from gateway.budgets.memory import MemoryStore
 from gateway.budgets.metrics import BudgetMetrics
 from gateway.budgets.redis_link import connect
@@ -345,7 +346,11 @@ def open_budgets(settings: Settings, clock: Clock, metrics: BudgetMetrics | None
     Raises ConfigError for a Redis URL of an unknown form.
     """
     store: Store
-    store = RedisStore(connect(settings.redis, settings.store_timeout_s)) if settings.redis else MemoryStore(clock)
+    store = (
+        RedisStore(connect(settings.redis, settings.store_timeout_s))
+        if settings.redis
+        else EmbeddedStore(clock, settings.state_dir)
+    )
     return Budgets(store, clock, workers=settings.workers, metrics=metrics)
 
 

@@ -62,7 +62,9 @@ class MemoryStore:
         self._sweeping: Iterator[str] = iter(())
         self._calls = 0
         self.dirty: set[str] | None = None
-        """Keys changed since the journal last looked; ``None`` where nobody keeps a journal."""
+        """Buckets changed since a journal last looked; ``None`` where nobody keeps one."""
+        self.changed: set[str] | None = None
+        """Reservations opened, renewed or ended since then."""
 
     def now_us(self) -> int:
         """The clock in microseconds."""
@@ -109,6 +111,7 @@ class MemoryStore:
         for position, line in enumerate(lines):
             self._change(record, reservation, position, line.amount, now_us)
         self._done[reservation] = now_us + DONE_US
+        self._note(reservation)
 
     def renew_now(self, reservation: str, lines: Sequence[Line], now_us: int) -> None:
         """Keep an open reservation and its leases for 30 s more; the lines' floors replace the old ones."""
@@ -118,6 +121,7 @@ class MemoryStore:
         record.lines = lines
         record.expires_us = now_us + HOLD_US
         self._open.move_to_end(reservation)
+        self._note(reservation)
         for line in lines:
             if line.shape.code == Lease.CODE:
                 self._leases.setdefault(line.key, {})[reservation] = record.expires_us
@@ -134,6 +138,7 @@ class MemoryStore:
                 self._change(record, reservation, position, line.floor, now_us)
             record.expires_us = now_us + ABANDONED_US
             self._abandoned[reservation] = record
+            self._note(reservation)
             count += 1
         return count
 
@@ -237,6 +242,7 @@ class MemoryStore:
                 self._add(key, shape, state)
             self._touch(key)
         self._open[reservation] = Record(lines, [line[2] for line in lines], marks, expires_us)
+        self._note(reservation)
 
     def _views(
         self, lines: Sequence[Line], states: list[State | None], views: list[View], now_us: int, *, charged: bool
@@ -306,6 +312,10 @@ class MemoryStore:
     def _touch(self, key: str) -> None:
         if self.dirty is not None:
             self.dirty.add(key)
+
+    def _note(self, reservation: str) -> None:
+        if self.changed is not None:
+            self.changed.add(reservation)
 
     def _move_leases(self, source: Line, target: Line, *, keep: bool) -> None:
         held = self._leases.get(source.key, {})

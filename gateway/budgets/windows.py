@@ -21,12 +21,9 @@ did not take. An amount of 0 is never refused, an amount above what the bucket c
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from gateway.types import Algorithm, Subject, Unit
-
-if TYPE_CHECKING:
-    from gateway.types import Budget
+from gateway.types import Algorithm, Budget, Subject, Unit, Window
 
 SLICES = 12
 """Per sliding window: divides minutes, hours and days evenly, and keeps a bucket below 250 bytes."""
@@ -331,3 +328,16 @@ def shape_of(budget: Budget) -> Shape:
     if budget.window.algorithm is Algorithm.CALENDAR:
         return Calendar(budget)
     return Sliding(budget)
+
+
+def revive(code: int, limit: int, size_us: int) -> Shape:
+    """A shape from the numbers written beside a bucket's state, enough to go on counting it.
+
+    Raises ValueError for a code that is no window's.
+    """
+    algorithm = {1: Algorithm.SLIDING, 2: Algorithm.BUCKET, 3: Algorithm.CALENDAR, 4: Algorithm.CALENDAR}.get(code)
+    if algorithm is None or limit < 0 or size_us < 1:
+        raise ValueError(f"got the window {code}, {limit}, {size_us}, expected a code from 1 to 4 and sizes above 0")
+    length_s = (size_us * SLICES if code == 1 else size_us) // SECOND_US
+    window = Window(algorithm=algorithm, length_s=length_s)
+    return shape_of(Budget(name="", subject=Subject.ACCOUNT, unit=Unit.REQUESTS, limit=limit, window=window))

@@ -1,0 +1,95 @@
+"""The file that keeps the embedded store over a restart: an append-only journal of states.
+
+One JSON array a line; a later line about the same thing replaces an earlier one, so that a torn or repeated
+line harms nothing: what cannot be read is left out. The file is written anew, piece by piece beside the old
+one, when it has grown to twice what it was after the last time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+COMPACT_MIN_BYTES = 4 * 1024 * 1024
+Entry: TypeAlias = list[Any]
+
+
+class Journal:
+    """Appends and reads entries; knows nothing of budgets. Only one process may hold it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fresh = path.with_name(path.name + ".new")
+        self._file: IO[bytes] | None = None
+        self._next: IO[bytes] | None = None
+        self._bytes = 0
+        self._compacted_bytes = 0
+
+    def read(self) -> Iterator[Entry]:
+        """Every whole entry, oldest first; nothing if there is no file."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            for row in file:
+                entry = None
+                with contextlib.suppress(orjson.JSONDecodeError):
+                    entry = orjson.loads(row)
+                if isinstance(entry, list) and len(entry) > 1:
+                    yield entry
+
+    def rewrite(self, entries: Iterable[Entry]) -> None:
+        """Replace the file by ``entries``, atomically: the old one stands until the new one is on disk."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.begin_rewrite()
+        self.add_to_rewrite(entries)
+        self.end_rewrite()
+
+    def append(self, entries: Iterable[Entry]) -> None:
+        """Write entries with one call to the system, to a rewrite under way too."""
+        data = _packed(entries)
+        for file in (self._file, self._next):
+            if file is not None and data:
+                file.write(data)
+        self._bytes += len(data)
+
+    @property
+    def wants_rewrite(self) -> bool:
+        """Whether rewriting would make the file markedly smaller and is not under way."""
+        return self._next is None and self._bytes > max(COMPACT_MIN_BYTES, 2 * self._compacted_bytes)
+
+    def begin_rewrite(self) -> None:
+        """Start the new file; from now on ``append`` writes to both."""
+        self._next = self._fresh.open("wb", buffering=0)
+
+    def add_to_rewrite(self, entries: Iterable[Entry]) -> None:
+        """A piece of what is live. Must be as it is now, not as it was when the rewrite began."""
+        assert self._next is not None
+        self._next.write(_packed(entries))
+
+    def end_rewrite(self) -> None:
+        """Put the new file in the old one's place once it is on disk."""
+        assert self._next is not None
+        os.fsync(self._next.fileno())
+        self._fresh.replace(self.path)
+        if self._file is not None:
+            self._file.close()
+        self._file, self._next = self._next, None
+        self._bytes = self._compacted_bytes = self.path.stat().st_size
+
+    def close(self) -> None:
+        """Close the files; a rewrite under way is left unfinished and the old file stands."""
+        for file in (self._file, self._next):
+            if file is not None:
+                file.close()
+        self._file = self._next = None
+
+
+def _packed(entries: Iterable[Entry]) -> bytes:
+    return b"".join(orjson.dumps(entry) + b"\n" for entry in entries)
