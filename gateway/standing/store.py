@@ -66,6 +66,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._verdicts: dict[str, Verdict] = {}
         self._overrides: list[Override] = []
+        self._version = 0
         self._changed = asyncio.Condition()
 
     async def read(self) -> Changes:
@@ -86,11 +87,13 @@ class MemoryStore:
 
     async def follow(self) -> AsyncIterator[Changes]:
         """The whole, again after every change."""
+        seen = -1
         while True:
             async with self._changed:
-                seen = await self.read()
-                yield seen
-                await self._changed.wait()
+                while self._version == seen:
+                    await self._changed.wait()
+                seen = self._version
+            yield await self.read()
 
     async def forget(self, clusters: Sequence[str]) -> None:
         """Drop verdicts."""
@@ -102,4 +105,5 @@ class MemoryStore:
 
     async def _tell(self) -> None:
         async with self._changed:
+            self._version += 1
             self._changed.notify_all()
