@@ -23,7 +23,7 @@ from gateway.budgets.core import Decision, Line, Renewal, Shapes
 from gateway.budgets.embedded import EmbeddedStore
 from gateway.budgets.memory import MemoryStore
 from gateway.budgets.metrics import BudgetMetrics
-from gateway.budgets.redis_link import connect
+from gateway.budgets.redis_link import open_link
 from gateway.budgets.redis_store import RedisStore
 from gateway.budgets.refusals import balances, refuse, shadowed
 from gateway.budgets.windows import SECOND_US
@@ -347,7 +347,7 @@ def open_budgets(settings: Settings, clock: Clock, metrics: BudgetMetrics | None
     """
     store: Store
     store = (
-        RedisStore(connect(settings.redis, settings.store_timeout_s))
+        RedisStore(open_link(settings.redis, settings.store_timeout_s))
         if settings.redis
         else EmbeddedStore(clock, settings.state_dir)
     )

@@ -3,9 +3,6 @@
 Calls made in one turn of the event loop, or while earlier pipelines are under way, travel together. A call
 that was given up before its pipeline started is not sent. Nothing is retried here except that a script unknown to the
 server (NOSCRIPT after a restart or SCRIPT FLUSH), or an EVALSHA that the server refuses, is sent by EVAL.
-
-URLs: ``redis://``, ``rediss://``; ``redis+sentinel://[:PASSWORD@]HOST:PORT,HOST:PORT/SERVICE[/DB]``;
-``redis+cluster://[:PASSWORD@]HOST:PORT`` (``rediss+cluster://`` with TLS).
 """
 
 from __future__ import annotations
@@ -13,25 +10,22 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote, urlsplit
 
-import redis.asyncio as redis_asyncio
-from redis.asyncio.cluster import RedisCluster
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
+from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from gateway.errors import ConfigError, StoreError
+from gateway.errors import StoreError
+from gateway.redis_url import connect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from redis.asyncio import Redis
 
     from gateway.budgets.scripts import Script
 
 PIPELINES = 4
 BATCH = 128
-DEFAULT_SENTINEL_PORT = 26379
 
 
 class Link(Protocol):
@@ -87,7 +81,7 @@ class RedisLink:
 
     clustered = False
 
-    def __init__(self, client: redis_asyncio.Redis, timeout_s: float) -> None:
+    def __init__(self, client: Redis, timeout_s: float) -> None:
         self._client = client
         self._timeout_s = timeout_s
         self._waiting: deque[Call] = deque()
@@ -211,52 +205,12 @@ class ClusterLink:
         await self._client.aclose()
 
 
-def connect(url: str, timeout_s: float) -> Link:
-    """A link for a URL of the forms above; opens nothing yet. Raises ConfigError for any other URL."""
-    parts = urlsplit(url)
-    options: dict[str, Any] = {
-        "socket_connect_timeout": max(timeout_s, 0.25),
-        "retry": Retry(NoBackoff(), 0),
-        "health_check_interval": 0,
-    }
-    try:
-        if parts.scheme in {"redis", "rediss"}:
-            return RedisLink(redis_asyncio.Redis.from_url(url, **options), timeout_s)
-        if parts.scheme in {"redis+cluster", "rediss+cluster"}:
-            plain = url.replace("+cluster", "", 1)
-            return ClusterLink(RedisCluster.from_url(plain, **options), timeout_s)
-        if parts.scheme in {"redis+sentinel", "rediss+sentinel"}:
-            return RedisLink(_sentinel_client(url, options), timeout_s)
-    except ValueError as error:
-        raise ConfigError(
-            f"redis: got {parts.scheme}://… ({error}), expected a URL such as redis://HOST:6379/0"
-        ) from None
-    raise ConfigError(
-        f"redis: got a URL of scheme {parts.scheme!r}, expected redis://, rediss://, redis+cluster:// or redis+sentinel://"
-    )
-
-
-def _sentinel_client(url: str, options: dict[str, Any]) -> redis_asyncio.Redis:
-    """The client of the master that the sentinels name; asked anew on every new connection."""
-    scheme, _, rest = url.partition("://")
-    authority, _, path = rest.partition("/")
-    login, _, hosts = authority.rpartition("@")
-    user, _, password = login.partition(":")
-    service, _, database = path.partition("/")
-    sentinels = []
-    for host in hosts.split(","):
-        name, _, port = host.rpartition(":") if ":" in host else (host, "", "")
-        sentinels.append((name, int(port or DEFAULT_SENTINEL_PORT)))
-    if not service:
-        raise ValueError("no service name after the hosts")
-    options |= {"password": unquote(password) or None, "username": unquote(user) or None}
-    sentinel: Any = Sentinel(  # type: ignore[no-untyped-call] # untyped upstream
-        sentinels, sentinel_kwargs={"socket_connect_timeout": options["socket_connect_timeout"]}
-    )
-    client: redis_asyncio.Redis = sentinel.master_for(
-        service, db=int(database or 0), ssl=scheme.startswith("rediss"), **options
-    )
-    return client
+def open_link(url: str, timeout_s: float) -> Link:
+    """A link for a URL of ``gateway.redis_url``; opens nothing yet. Raises ConfigError for any other URL."""
+    client = connect(url, timeout_s=timeout_s)
+    if isinstance(client, RedisCluster):
+        return ClusterLink(client, timeout_s)
+    return RedisLink(client, timeout_s)
 
 
 def _answer(future: asyncio.Future[Any], reply: Any) -> None:

@@ -115,16 +115,37 @@ class RedisStore:
         return tuple(next(parts[line.tag if self._clustered else ""]) for line in lines)
 
     async def move(self, move_id: str, moves: Sequence[Move]) -> bool:
-        """Carry spending between buckets once per ``move_id``, in one script."""
-        lines = self._shapes.line
+        """Carry spending between buckets once per ``move_id``, in one script. With Redis Cluster source and
+        target are in two slots: each half is done once, and what the source spends between them stays there.
+        """
+        if self._clustered:
+            halves = [await self._move(f"{move_id}:{number}", move) for number, move in enumerate(moves)]
+            return any(halves)
         keys = [self._key("", f"m:{move_id}")]
         rows = []
         for move in moves:
-            source, target = lines(move.source), lines(move.target)
-            deduct = lines(move.deduct) if move.deduct is not None else None
+            source, target = self._shapes.line(move.source), self._shapes.line(move.target)
+            deduct = self._shapes.line(move.deduct) if move.deduct is not None else None
             keys += [self._bucket(source), self._bucket(target), self._bucket(deduct or source)]
             rows.append(b"[%b,%b,%b,%d]" % (_row(source), _row(target), _row(deduct) if deduct else b"null", move.keep))
         done: int = await self._link.call(self._scripts.move, keys, (_array(rows), str(MOVE_REMEMBERED_S)))
+        return done == 1
+
+    async def _move(self, name: str, move: Move) -> bool:
+        source, target = self._shapes.line(move.source), self._shapes.line(move.target)
+        spent: list[list[bytes]] = await self._link.call(self._scripts.spent, [self._bucket(source)], (_row(source),))
+        done = await self._spend(f"{name}:add", target, spent, "1")
+        if move.deduct is not None:
+            await self._spend(f"{name}:deduct", self._shapes.line(move.deduct), spent, "-1")
+        if not move.keep:
+            await self._spend(f"{name}:empty", source, spent, "-1")
+        return done
+
+    async def _spend(self, name: str, line: Line, spent: list[list[bytes]], sign: str) -> bool:
+        keys = [self._key(line.tag, f"m:{name}"), self._bucket(line)]
+        pairs = orjson.dumps([[each.decode() for each in pair] for pair in spent])
+        args = (_row(line), pairs, sign, str(MOVE_REMEMBERED_S))
+        done: int = await self._link.call(self._scripts.spend, keys, args)
         return done == 1
 
     async def workers(self, worker: str) -> int:

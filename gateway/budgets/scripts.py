@@ -5,8 +5,14 @@ from __future__ import annotations
 import hashlib
 from importlib import resources
 
-PRELUDES = {"settle": ("windows", "records"), "reap": ("windows", "records")}
-NAMES = ("reserve", "settle", "renew", "reap", "peek", "move", "workers")
+PRELUDES = {
+    "settle": ("windows", "records"),
+    "reap": ("windows", "records"),
+    "move": ("windows", "moves"),
+    "spent": ("windows", "moves"),
+    "spend": ("windows", "moves"),
+}
+NAMES = ("reserve", "settle", "renew", "reap", "peek", "move", "spent", "spend", "workers")
 
 
 class Script:
@@ -30,6 +36,8 @@ class Scripts:
         self.reap = Script("reap", texts["reap"])
         self.peek = Script("peek", texts["peek"])
         self.move = Script("move", texts["move"])
+        self.spent = Script("spent", texts["spent"])
+        self.spend = Script("spend", texts["spend"])
         self.workers = Script("workers", texts["workers"])
 
 

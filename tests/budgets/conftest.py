@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.budgets.memory import MemoryStore
-from gateway.budgets.redis_link import connect
+from gateway.budgets.redis_link import open_link
 from gateway.budgets.redis_store import RedisStore
 from gateway.clock import ManualClock
 from tests.budgets.helpers import START_S, set_time, timed_scripts
@@ -42,6 +42,6 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         yield World(MemoryStore(clock), clock, None)
         return
     url = request.getfixturevalue("redis_url")
-    store = RedisStore(connect(url, 5.0), timed_scripts())
+    store = RedisStore(open_link(url, 5.0), timed_scripts())
     yield World(store, clock, request.getfixturevalue("shared_redis"))
     await store.aclose()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from gateway.budgets.memory import MemoryStore
-from gateway.budgets.redis_link import connect
+from gateway.budgets.redis_link import open_link
 from gateway.budgets.redis_store import RedisStore
 from gateway.clock import ManualClock
 from gateway.types import Amounts, Budget, Unit
@@ -185,7 +185,7 @@ class Budgeting(RuleBasedStateMachine):
 @pytest.mark.timeout(120)
 def test_two_gateways_and_the_memory_store_do_what_the_model_says(shared_redis: RedisServer) -> None:
     with asyncio.Runner() as runner, shared_redis.client() as client:
-        stores = tuple(RedisStore(connect(shared_redis.url, 5.0), timed_scripts()) for _ in range(2))
+        stores = tuple(RedisStore(open_link(shared_redis.url, 5.0), timed_scripts()) for _ in range(2))
         machine = type(
             "Machine", (Budgeting,), {"client": client, "runner": runner, "gateways": stores, "TestCase": None}
         )
