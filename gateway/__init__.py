@@ -17,7 +17,8 @@ __version__ = "0.1.0"
 __all__ = ["Guard", "Settings", "__version__", "build_app"]
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "clock"),
+    ("types",),
+    ("errors", "clock"),
     ("settings", "files", "redis_url"),
     ("telemetry", "asgi"),
     ("dialects",),
@@ -29,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("events",),
     ("analysis",),
     ("standing",),
-    ("pipeline",),
+    ("pipeline", "observer"),
     ("rooms",),
     ("guard",),
     ("proxy",),

@@ -17,7 +17,7 @@ ends in exactly one event; nothing is forwarded that was not admitted.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.dialects import BodyEdit, edit_body, family_of, find_route, path_known, read_reply, read_request
@@ -26,10 +26,12 @@ from gateway.types import (
     NO_STANDING,
     Event,
     Grant,
+    Level,
     Outcome,
     Refusal,
     RefusalKind,
     RequestFacts,
+    Standing,
     Usage,
 )
 
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from gateway.policy import PassThrough, PolicySet
     from gateway.standing import StandingTable
     from gateway.telemetry import Metrics
-    from gateway.types import JSON, Family, Headers, Identity, Plan, Standing
+    from gateway.types import JSON, Family, Headers, Identity, Plan
 
 
 @dataclass(slots=True)
@@ -62,6 +64,9 @@ class Exchange:
     identity: Identity | None = None
     facts: RequestFacts | None = None
     standing: Standing = NO_STANDING
+    headers: Headers = field(default_factory=list)
+    signature: str | None = None
+    """The enforced cluster whose signature the request shows, where the account has no standing of its own."""
     plan: Plan | None = None
     grant: Grant | None = None
     reader: ReplyReader | None = None
@@ -100,19 +105,32 @@ class Policies(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pipeline:
-    """The rooms that a request passes, in their order. ``salt`` names no one: it hashes addresses."""
+class Observer(Protocol):
+    """What the request path knows of the analysis: how to look at a request, and whom to recognise."""
 
-    identities: Identities
+    def traits(self, facts: RequestFacts, identity: Identity, headers: Headers) -> Mapping[str, JSON]:
+        """Keyed hashes, sketches and numbers; no text."""
+        ...
+
+    def match(self, traits: Mapping[str, JSON], now_s: float) -> str | None:
+        """The enforced cluster whose signature these traits show."""
+        ...
+
+    def armed(self, now_s: float) -> bool:
+        """Whether there is any signature to look for."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decider:
+    """The part of the path between a request's facts and its end; ``replay`` has this and no more."""
+
     policies: Policies
     standing: StandingTable
     budgets: Budgets
     estimator: Estimator
-    events: EventSink
-    metrics: Metrics
+    observer: Observer
     clock: Clock
-    hash_address: Callable[[str], str]
 
     def open(self, method: str, path: str, headers: Headers) -> Exchange:
         """Begin: an id, and the shape in which even the first refusal is written. Never raises."""
@@ -121,60 +139,36 @@ class Pipeline:
             family=family_of(path, headers),
             method=method,
             path=path,
+            headers=headers,
             started_at=self.clock.now(),
             started_s=self.clock.monotonic(),
         )
 
-    def recognise(self, exchange: Exchange, headers: Headers, client: tuple[str, int] | None) -> None:
-        """Find the route and the caller, before a byte of the body is read.
+    async def decide(self, exchange: Exchange, facts: RequestFacts) -> Plan:
+        """Standing, plan and reservation for a request whose facts are known.
 
-        Raises RequestRefused: 404 for a path that is neither ours nor passed through, 405 for a method
-        that the path does not have, and what ``Identities.identify`` refuses.
+        Raises RequestRefused where the policy or a budget says no; then nothing is reserved.
         """
-        exchange.route = find_route(exchange.method, exchange.path, headers)
-        if exchange.route is None:
-            exchange.pass_through = self.policies.current.passed_through(exchange.method, exchange.path)
-            if exchange.pass_through is None:
-                raise RequestRefused(_no_such_route(exchange))
-            if not exchange.pass_through.authenticate:
-                return
-        exchange.identity = self.identities.identify(headers, client)
-
-    async def admit(self, exchange: Exchange, body: bytes) -> bytes:
-        """Decide on a request whose body is whole, reserve what it may spend, return the body to forward.
-
-        The body is the same object unless usage has to be asked for or the plan changes it. Raises
-        RequestRefused where the body, the policy or a budget says no; then nothing is reserved.
-        """
-        route, identity = exchange.route, exchange.identity
-        assert route is not None
+        identity = exchange.identity
         assert identity is not None
-        facts = read_request(route, body)
         exchange.facts = facts
-        now_s = exchange.started_at
-        exchange.standing = self.standing.of(identity.account, now_s)
-        plan = self.policies.current.decide(identity, facts, exchange.standing, now_s)
+        exchange.standing = self._standing(exchange, identity, facts)
+        plan = self.policies.current.decide(identity, facts, exchange.standing, exchange.started_at)
         await self._reserve(exchange, plan, facts)
-        edit = BodyEdit(
-            ask_usage=facts.stream and not facts.usage_asked and route.asks_usage,
-            max_output_tokens=plan.max_output_tokens,
-            max_choices=plan.max_choices,
-            drop_logprobs=plan.drop_logprobs,
-            hide_reasoning=plan.hide_reasoning,
-        )
-        exchange.usage_added = edit.ask_usage
-        return edit_body(route, facts, body, edit)
+        return plan
 
-    async def admit_passed_through(self, exchange: Exchange) -> None:
-        """Decide on a request that the policy passes through unread; its budgets count all the same."""
-        if exchange.identity is None or exchange.pass_through is None:
-            return
+    def _standing(self, exchange: Exchange, identity: Identity, facts: RequestFacts) -> Standing:
+        """The account's own standing, or what the signature of an enforced cluster gives it.
+
+        A signature marks and never refuses: its standing names no cluster, so no cluster's budget counts.
+        """
         now_s = exchange.started_at
-        exchange.standing = self.standing.of(exchange.identity.account, now_s)
-        plan = self.policies.current.decide_pass_through(
-            exchange.identity, exchange.pass_through, exchange.standing, now_s
-        )
-        await self._reserve(exchange, plan, RequestFacts(family=exchange.family, route="pass_through", model=""))
+        standing = self.standing.of(identity.account, now_s)
+        if standing.level is not Level.NONE or not self.observer.armed(now_s):
+            return standing
+        exchange.traits = self.observer.traits(facts, identity, exchange.headers)
+        exchange.signature = self.observer.match(exchange.traits, now_s)
+        return standing if exchange.signature is None else _SHOWS_SIGNATURE
 
     async def _reserve(self, exchange: Exchange, plan: Plan, facts: RequestFacts) -> None:
         exchange.plan = plan
@@ -184,25 +178,6 @@ class Pipeline:
         if isinstance(answer, Refusal):
             raise RequestRefused(answer)
         exchange.grant = answer
-
-    def read_reply(self, exchange: Exchange, status: int, headers: Headers) -> ReplyReader | None:
-        """The meter of a reply whose head has come; ``None`` for what is passed through unread."""
-        exchange.status = status
-        if exchange.route is not None and exchange.facts is not None:
-            exchange.reader = read_reply(
-                exchange.route,
-                exchange.facts,
-                status=status,
-                headers=headers,
-                strip_usage=exchange.usage_added,
-                hide_reasoning=exchange.plan is not None and exchange.plan.hide_reasoning,
-            )
-        return exchange.reader
-
-    def note_first_byte(self, exchange: Exchange) -> None:
-        """The reply's first byte went to the caller."""
-        if exchange.first_byte_s is None:
-            exchange.first_byte_s = self.clock.monotonic() - exchange.started_s
 
     async def settle(self, exchange: Exchange) -> None:
         """Charge what was really used; once, however often it is called.
@@ -233,12 +208,88 @@ class Pipeline:
         exchange.cost_microusd = actual.cost_microusd
         await self.budgets.settle(exchange.grant, actual)
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline(Decider):
+    """The whole path of a live request."""
+
+    identities: Identities
+    events: EventSink
+    metrics: Metrics
+    hash_address: Callable[[str], str]
+
+    def recognise(self, exchange: Exchange, headers: Headers, client: tuple[str, int] | None) -> None:
+        """Find the route and the caller, before a byte of the body is read.
+
+        Raises RequestRefused: 404 for a path that is neither ours nor passed through, 405 for a method
+        that the path does not have, and what ``Identities.identify`` refuses.
+        """
+        exchange.route = find_route(exchange.method, exchange.path, headers)
+        if exchange.route is None:
+            exchange.pass_through = self.policies.current.passed_through(exchange.method, exchange.path)
+            if exchange.pass_through is None:
+                raise RequestRefused(_no_such_route(exchange))
+            if not exchange.pass_through.authenticate:
+                return
+        exchange.identity = self.identities.identify(headers, client)
+
+    async def admit(self, exchange: Exchange, body: bytes) -> bytes:
+        """Decide on a request whose body is whole, reserve what it may spend, return the body to forward.
+
+        The body is the same object unless usage has to be asked for or the plan changes it. Raises
+        RequestRefused where the body, the policy or a budget says no; then nothing is reserved.
+        """
+        assert exchange.route is not None
+        facts = read_request(exchange.route, body)
+        plan = await self.decide(exchange, facts)
+        edit = BodyEdit(
+            ask_usage=facts.stream and not facts.usage_asked and exchange.route.asks_usage,
+            max_output_tokens=plan.max_output_tokens,
+            max_choices=plan.max_choices,
+            drop_logprobs=plan.drop_logprobs,
+            hide_reasoning=plan.hide_reasoning,
+        )
+        exchange.usage_added = edit.ask_usage
+        return edit_body(exchange.route, facts, body, edit)
+
+    async def admit_passed_through(self, exchange: Exchange) -> None:
+        """Decide on a request that the policy passes through unread; its budgets count all the same."""
+        if exchange.identity is None or exchange.pass_through is None:
+            return
+        now_s = exchange.started_at
+        exchange.standing = self.standing.of(exchange.identity.account, now_s)
+        plan = self.policies.current.decide_pass_through(
+            exchange.identity, exchange.pass_through, exchange.standing, now_s
+        )
+        await self._reserve(exchange, plan, RequestFacts(family=exchange.family, route="pass_through", model=""))
+
+    def read_reply(self, exchange: Exchange, status: int, headers: Headers) -> ReplyReader | None:
+        """The meter of a reply whose head has come; ``None`` for what is passed through unread."""
+        exchange.status = status
+        if exchange.route is not None and exchange.facts is not None:
+            exchange.reader = read_reply(
+                exchange.route,
+                exchange.facts,
+                status=status,
+                headers=headers,
+                strip_usage=exchange.usage_added,
+                hide_reasoning=exchange.plan is not None and exchange.plan.hide_reasoning,
+            )
+        return exchange.reader
+
+    def note_first_byte(self, exchange: Exchange) -> None:
+        """The reply's first byte went to the caller."""
+        if exchange.first_byte_s is None:
+            exchange.first_byte_s = self.clock.monotonic() - exchange.started_s
+
     async def close(self, exchange: Exchange) -> None:
         """Settle if that is still to do, and write down what happened; once."""
         await self.settle(exchange)
         if exchange.closed:
             return
         exchange.closed = True
+        if exchange.traits is None and exchange.facts is not None and exchange.identity is not None:
+            exchange.traits = self.observer.traits(exchange.facts, exchange.identity, exchange.headers)
         event = self.event(exchange)
         self.events.append(event)
         self.metrics.observe(event)
@@ -264,7 +315,7 @@ class Pipeline:
             upstream=plan.upstream if plan else None,
             stream=facts.stream if facts else False,
             level=exchange.standing.level.value,
-            cluster=exchange.standing.cluster,
+            cluster=exchange.standing.cluster or exchange.signature,
             rule=refusal.rule if refusal else (plan.rule if plan else None),
             refusal=refusal.kind.value if refusal else None,
             shadowed=grant.shadowed if grant else (),
@@ -276,6 +327,9 @@ class Pipeline:
             policy=plan.policy if plan else "",
             traits=exchange.traits,
         )
+
+
+_SHOWS_SIGNATURE = Standing(level=Level.SUSPECT, reasons=("shows the signature of an enforced cluster",))
 
 
 def _failed_free(exchange: Exchange, usage: Usage | None) -> bool:

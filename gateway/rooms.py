@@ -16,6 +16,7 @@ from gateway.budgets import BudgetMetrics, Estimator, open_budgets
 from gateway.clock import Clock, SystemClock
 from gateway.events import open_events
 from gateway.identity import keyed_hash, open_identities
+from gateway.observer import RequestObserver
 from gateway.pipeline import Pipeline
 from gateway.policy import PolicySet, PolicyWatcher, UpstreamSpec
 from gateway.standing import open_standing
@@ -86,6 +87,7 @@ class Rooms:
             events=self.events,
             metrics=self.metrics,
             clock=clock,
+            observer=RequestObserver(self.identities.hash_key, self.standing),
             hash_address=partial(keyed_hash, self.identities.hash_key, "address"),
         )
         await self.identities.start()

@@ -16,7 +16,7 @@ from gateway.dialects.edit import BodyEdit, edit_body
 from gateway.dialects.prose import TextWriter
 from gateway.dialects.refusals import error_event, write_refusal
 from gateway.dialects.replies import ReplyReader, read_reply
-from gateway.dialects.request import read_request
+from gateway.dialects.request import facts_of, read_request
 from gateway.dialects.routes import ROUTES, Route, allowed_methods, family_of, find_route, path_known
 from gateway.dialects.sse import PING
 
@@ -32,6 +32,7 @@ __all__ = [
     "budget_headers",
     "edit_body",
     "error_event",
+    "facts_of",
     "family_of",
     "find_route",
     "path_known",

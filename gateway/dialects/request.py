@@ -44,6 +44,11 @@ def read_request(route: Route, body: bytes) -> RequestFacts:
         return RequestFacts(family=route.family, route=route.name, model="", makes_output=False, body_bytes=len(body))
     value = _parse(body)
     _refuse_duplicates(route, value, body)
+    return facts_of(route, value, len(body))
+
+
+def facts_of(route: Route, value: dict[str, JSON], body_bytes: int) -> RequestFacts:
+    """The facts of a body that is parsed already, as one of a recorded log. Raises as ``read_request``."""
     model = _model(value)
     for name, types in route.containers:
         _check_type(value, name, types)
@@ -65,7 +70,7 @@ def read_request(route: Route, body: bytes) -> RequestFacts:
         makes_output=route.makes_output,
         texts=texts,
         input_chars=chars,
-        body_bytes=len(body),
+        body_bytes=body_bytes,
         logprobs=_wants_logprobs(route, value),
         end_user=_end_user(route, value),
         body=value,
