@@ -19,7 +19,7 @@ __all__ = ["Guard", "Settings", "__version__", "build_app"]
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types",),
     ("errors", "clock"),
-    ("settings", "files", "redis_url"),
+    ("settings", "files", "redis_url", "tasks"),
     ("telemetry", "asgi"),
     ("dialects",),
     ("identity",),

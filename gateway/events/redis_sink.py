@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from gateway.events.codec import encode
 from gateway.redis_url import connect
+from gateway.tasks import end_tasks
 
 if TYPE_CHECKING:
     from gateway.types import JSON, Event
@@ -77,9 +78,7 @@ class RedisSink:
         await self.flush()
         self._closed = True
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end_tasks([self._task])
         self._dropped += len(self._unsent) + len(self._buffer)
         self._unsent.clear()
         self._buffer.clear()

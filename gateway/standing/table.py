@@ -16,6 +16,7 @@ from gateway.errors import StoreError
 from gateway.standing.book import Book, ClusterView
 from gateway.standing.overrides import Override, SubjectKind, Verb
 from gateway.standing.store import MemoryStore, StandingStore
+from gateway.tasks import end_tasks
 from gateway.types import Level, Verdict
 
 if TYPE_CHECKING:
@@ -62,9 +63,7 @@ class StandingTable:
 
     async def stop(self) -> None:
         """Save what is not saved, end the tasks, close the store."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         self._tasks = []
         with contextlib.suppress(StoreError):
             await self.flush()

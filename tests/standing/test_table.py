@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from gateway.standing import StandingStore
+    from gateway.standing import Override, StandingStore
+    from gateway.standing.store import Changes
     from gateway.types import Verdict
 
 NOW_S = 1_800_000_000.0
@@ -67,7 +68,7 @@ class Broken(MemoryStore):
 
     away = False
 
-    async def read(self) -> object:  # type: ignore[override]
+    async def read(self) -> Changes:
         self._check()
         return await super().read()
 
@@ -75,9 +76,9 @@ class Broken(MemoryStore):
         self._check()
         await super().save(verdicts)
 
-    async def record(self, override: object) -> None:
+    async def record(self, override: Override) -> None:
         self._check()
-        await super().record(override)  # type: ignore[arg-type]
+        await super().record(override)
 
     def _check(self) -> None:
         if self.away:
