@@ -36,14 +36,22 @@ class BudgetMetrics:
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
-        self.open = Gauge("distillguard_reservations_open", "Reservations not settled yet, here.", registry=registry)
+        self.open = Gauge(
+            "distillguard_reservations_open",
+            "Reservations not settled yet, here.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self.abandoned = Counter(
             "distillguard_reservations_abandoned",
             "Reservations whose worker was gone, settled here.",
             registry=registry,
         )
         self.pending = Gauge(
-            "distillguard_settlements_pending", "Settlements waiting for the store to come back.", registry=registry
+            "distillguard_settlements_pending",
+            "Settlements waiting for the store to come back.",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         self.uncharged = uncharged or Counter(
             "distillguard_uncharged",
@@ -51,4 +59,9 @@ class BudgetMetrics:
             ("reason",),
             registry=registry,
         )
-        self.workers = Gauge("distillguard_store_workers", "Workers that share the budget store.", registry=registry)
+        self.workers = Gauge(
+            "distillguard_store_workers",
+            "Workers that share the budget store.",
+            registry=registry,
+            multiprocess_mode="max",
+        )
