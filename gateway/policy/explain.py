@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.policy.conditions import condition_values
 from gateway.types import NO_STANDING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.policy.decide import PolicySet
     from gateway.policy.rules import Rule
-    from gateway.types import Identity, Plan, RequestFacts, Standing
+    from gateway.types import Balance, Budget, Charge, Identity, Plan, RequestFacts, Standing
 
 _WORDS = {
     "account": "the account",
@@ -61,6 +63,22 @@ class Considered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Charged:
+    """A budget that the request is charged to; ``remaining`` and ``reset_s`` where a store was asked."""
+
+    key: str
+    budget: str
+    limit: str
+    shadow: bool
+    remaining: int | None = None
+    reset_s: float | None = None
+
+    def __str__(self) -> str:
+        left = "" if self.remaining is None else f"; {self.remaining:,} left, more in {self.reset_s or 0:.0f} s"
+        return f"{self.key}: {self.limit}{' (shadow)' if self.shadow else ''}{left}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """A decision and how it came about. Never shown to callers: it names rules of suspicion."""
 
@@ -71,9 +89,17 @@ class Explanation:
     level: str
     exempt_from: tuple[str, ...]
     considered: tuple[Considered, ...]
-    charges: tuple[str, ...]
+    charges: tuple[Charged, ...]
     effects: dict[str, Any] = field(default_factory=dict)
     message: str | None = None
+
+    def with_balances(self, balances: Sequence[Balance]) -> Explanation:
+        """The same with what the store says is left; ``balances`` in the order of the charges."""
+        charges = tuple(
+            replace(charge, remaining=balance.remaining, reset_s=balance.reset_s)
+            for charge, balance in zip(self.charges, balances, strict=True)
+        )
+        return replace(self, charges=charges)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -129,7 +155,7 @@ def explain(
         level=standing.level.value,
         exempt_from=tuple(sorted(policies.spared(asked, identity))) if standing.level.rank else (),
         considered=tuple(consider(rule) for rule in policies.parts.rules),
-        charges=tuple(charge_text(charge.key, charge.budget) for charge in plan.charges),
+        charges=tuple(_charged(charge) for charge in plan.charges),
         effects=_effects(plan),
         message=plan.refusal.message if plan.refusal is not None else None,
     )
@@ -142,12 +168,12 @@ def decision_of(plan: Plan) -> str:
     return "mark" if plan.mark else "allow"
 
 
-def charge_text(key: str, budget: Any) -> str:
-    """A budget as people read it: whose counter, how much, in which window."""
-    return f"{key}: {limit_text(budget)}{' (shadow)' if budget.shadow else ''}"
+def _charged(charge: Charge) -> Charged:
+    budget = charge.budget
+    return Charged(key=charge.key, budget=budget.name, limit=limit_text(budget), shadow=budget.shadow)
 
 
-def limit_text(budget: Any) -> str:
+def limit_text(budget: Budget) -> str:
     """``200 requests per 86400 s (sliding)``, ``8 at once``; money in USD."""
     window = budget.window
     if window.length_s == 0:

@@ -67,7 +67,7 @@ def parse_limit(text: object) -> Rate:
         return Rate(unit=unit, limit=limit, length_s=0)
     if not found["time"]:
         raise ValueError(f"got {text!r} without a time, {_EXPECTED}")
-    length_s = _length_s(found["time"], calendar=bool(found["calendar"]), text=str(text))
+    length_s = _length_s(found["time"].strip(), calendar=bool(found["calendar"]), text=str(text))
     return Rate(unit=unit, limit=limit, length_s=length_s, calendar=bool(found["calendar"]))
 
 
@@ -95,17 +95,17 @@ def _count(found: re.Match[str], unit: Unit, text: str) -> int:
 def _length_s(time: str, *, calendar: bool, text: str) -> int:
     """The seconds of ``day``, ``10 seconds``, ...; of ``calendar day`` and ``calendar month``."""
     if calendar:
-        if time.strip() not in _CALENDAR_S:
+        if time not in _CALENDAR_S:
             raise ValueError(f"got {text!r}, expected 'calendar day' or 'calendar month'")
-        return _CALENDAR_S[time.strip()]
+        return _CALENDAR_S[time]
     try:
-        length_s = int(parse_rate(f"1/{time.strip()}").get_expiry())
+        length_s = int(parse_rate(f"1/{time}").get_expiry())
     except ValueError:
         length_s = 0
-    none = time.split()[0].strip("0") == ""  # "0 days": the library reads it as one day
+    none = not time.split(" ", 1)[0].strip("0")  # "0 days", which the library reads as one day
     if none or not 0 < length_s <= 366 * 86_400:
         said = "expected second, minute, hour, day, month (30 days) or several, such as '10 seconds' or '45 days', 366 days at most"
-        raise ValueError(f"got the time {time.strip()!r} in {text!r}, {said}")
+        raise ValueError(f"got the time {time!r} in {text!r}, {said}")
     return length_s
 
 

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32
 MAX_NODES = 50_000
+MAX_LINE_BYTES = 4_096
+"""The parser takes a square of a token's length for some tokens; a token is no longer than its line."""
+MAX_MESSAGE = 500
 
 Path: TypeAlias = tuple[str | int, ...]
 """Where a value stands: keys and list indexes from the top of the file."""
@@ -78,13 +81,18 @@ class Document:
         while where and where not in places:
             where, places = where[:-1], self.values_at
         line, column = places.get(where, (1, 1))
-        return FileError(file=self.file, line=line, column=column, message=message)
+        return FileError(file=self.file, line=line, column=column, message=_short(message))
 
 
 def read_yaml(text: bytes, file: str) -> Document:
     """The document in ``text``. Raises FileErrors with ``file`` in each message."""
     if len(text) > MAX_BYTES:
         raise _one(file, 1, 1, f"got a file of {len(text):,} bytes, expected at most {MAX_BYTES:,}: split it")
+    for number, piece in enumerate(text.split(b"\n"), 1):
+        if len(piece) > MAX_LINE_BYTES:
+            raise _one(
+                file, number, 1, f"got a line of {len(piece):,} bytes, expected at most {MAX_LINE_BYTES:,}: fold it"
+            )
     try:
         root = _compose(text.decode("utf-8-sig"), file)
     except UnicodeDecodeError as error:
@@ -109,7 +117,13 @@ def read_yaml(text: bytes, file: str) -> Document:
 
 
 def _one(file: str, line: int, column: int, message: str) -> FileErrors:
-    return FileErrors([FileError(file=file, line=line, column=column, message=message)])
+    return FileErrors([FileError(file=file, line=line, column=column, message=_short(message))])
+
+
+def _short(message: str) -> str:
+    """A message that a hostile file cannot blow up: quoted text in its middle is cut."""
+    half = MAX_MESSAGE // 2
+    return message if len(message) <= MAX_MESSAGE else f"{message[:half]} [...] {message[-half:]}"
 
 
 class _Composer:
@@ -240,7 +254,7 @@ class _Writer:
         if here in self.document.keys_at:
             line = self.document.keys_at[here][0]
             said = f"got the key {node.scalar!r} a second time (first in line {line}), expected it once: delete one"
-            where = FileError(file=self.document.file, line=node.line, column=node.column, message=said)
+            where = FileError(file=self.document.file, line=node.line, column=node.column, message=_short(said))
             self.document.errors.append(where)
         self.document.keys_at[here] = (node.line, node.column)
         return node.scalar

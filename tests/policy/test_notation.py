@@ -45,7 +45,7 @@ def test_limits_mean_what_they_say(text: str, unit: Unit, limit: int, length_s: 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "day", "/day", "200/", "200//day", "-1/day", "1e3/day", "200/day/hour", "1000000000000001/day", "200 per", "200/0 days",
+    ["", "day", "/day", "200/", "200/ ", "200//day", "-1/day", "1e3/day", "200/day/hour", "1000000000000001/day", "200 per", "200/0 days",
      "$/day", "$5", "$ concurrent", "1.5 concurrent", "$0.0000001/day", "٣/day", None, 200, ["200/day"], True],
 )  # fmt: skip
 def test_what_is_no_limit_is_refused(text: object) -> None:
