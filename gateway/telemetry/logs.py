@@ -48,7 +48,7 @@ _SECRETS = re.compile(
     | (?<=://)[^/\s@]*@                        # user and password of a URL
     | \b(?:sk|pk|rk|dg\d*|hf|xox[abprs]|gh[opsur]|github_pat|glpat|aiza|akia|asia)[-_][\w.+/=-]{6,}
     | \b(?:AIza|AKIA|ASIA)\w{12,}
-    | \beyJ[\w-]{8,}(?:\.[\w-]*)*              # a JSON web token
+    | \beyJ[\w-]{6,}(?:\.[\w-]*)*              # a JSON web token
     | (?<![\w/-])(?=[\w+=-]*\d)(?=[\w+=-]*[a-z])[\w+=-]{24,}   # long, letters and digits: random
     """
 )

@@ -46,6 +46,7 @@ _OPERATIONS = {
     "embeddings": "embeddings",
 }
 _SUCCESS_BELOW = 400
+_REFRESH_EVERY = 256
 
 
 class Metrics:
@@ -67,6 +68,7 @@ class Metrics:
         self._policy = ""
         self._statuses: dict[str, Callable[[], Mapping[str, JSON]]] = {}
         self._seen_dropped: dict[str, int] = {}
+        self._observed = 0
         self._by_route: dict[tuple[Any, ...], Any] = {}
         self._by_model: dict[tuple[Any, ...], Any] = {}
         self._make()
@@ -165,7 +167,7 @@ class Metrics:
         self._statuses[name] = status
 
     def refresh(self) -> None:
-        """Ask the stores' statuses. ``render`` does; with several workers, call it every few seconds in each."""
+        """Ask the stores' statuses. ``render`` does it, and with several workers each at times."""
         for name, status in self._statuses.items():
             facts = status()
             self._up.labels(name).set(1 if facts.get("ok", True) else 0)
@@ -175,6 +177,9 @@ class Metrics:
 
     def observe(self, event: Event) -> None:
         """Count one request that ended."""
+        self._observed += 1
+        if self._workers_dir is not None and self._observed % _REFRESH_EVERY == 0:
+            self.refresh()  # another worker may render
         key = (event.route, event.outcome, event.status // 100)
         requests, duration, first_byte = self._by_route.get(key) or self._route(key)
         requests.inc()
