@@ -143,7 +143,7 @@ def _rule(rule: Rule, index: int, rules: tuple[Rule, ...]) -> dict[str, Any]:
         for other in rules[:index]
         if other.specificity == rule.specificity and _settles(other.effect, rule.effect)
     ]
-    return described | _effect(rule.effect) | {"after": ties}
+    return described | {f"then {key}": value for key, value in _effect(rule.effect).items()} | {"after": ties}
 
 
 def _settles(earlier: Effect, later: Effect) -> bool:
@@ -155,7 +155,7 @@ def _settles(earlier: Effect, later: Effect) -> bool:
 
 
 def _match(rule: Rule) -> dict[str, Any]:
-    return {key: value for key, value in _plain(rule.match).items() if value is not None}
+    return {f"match {key}": value for key, value in _plain(rule.match).items() if value is not None}
 
 
 def _effect(effect: Effect) -> dict[str, Any]:
