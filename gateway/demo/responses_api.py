@@ -43,7 +43,9 @@ def response_events(ask: Ask, said: Said, now: float) -> Iterator[bytes]:
     for index, kind in enumerate(_kinds(said)):
         place = {"output_index": index, "item_id": whole["output"][index]["id"]}
         empty = _item(ask, kind, said, "in_progress")
-        empty[{"message": "content", "reasoning": "summary"}.get(kind, "arguments")] = "" if kind == "function_call" else []
+        empty[{"message": "content", "reasoning": "summary"}.get(kind, "arguments")] = (
+            "" if kind == "function_call" else []
+        )
         yield event("response.output_item.added", output_index=index, item=empty)
         for name, members in _item_events(kind, said):
             yield event(name, **place, **members)

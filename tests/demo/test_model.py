@@ -31,7 +31,7 @@ ASK_WEATHER: list[Any] = [{"role": "user", "content": "Please get weather for to
 
 @pytest.fixture(scope="module")
 def server() -> ModelServer:
-    return ModelServer()
+    return ModelServer(now=lambda: 1_700_000_000.0)
 
 
 @pytest.fixture(scope="module")
