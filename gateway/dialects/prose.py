@@ -38,7 +38,11 @@ class TextWriter(Protocol):
 Path: TypeAlias = "tuple[str | int, ...]"
 Changes: TypeAlias = "list[tuple[Path, JSON]]"
 
-_STRUCTURED = ("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "suffix", "echo")
+_BINDING = (
+    *("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"),
+    *("suffix", "echo", "web_search_options"),
+)
+"""Fields of a request that bind its reply to a grammar, to the caller's own text or to citations by offset."""
 REASONING = ("reasoning_content", "reasoning", "reasoning_details")
 
 
@@ -47,7 +51,7 @@ def may_write(route: Route, facts: RequestFacts) -> bool:
     repeated or enclosed, no hosted tools (whose citations count characters).
     """
     body = facts.body
-    if not route.makes_output or any(body.get(name) for name in _STRUCTURED):
+    if not route.makes_output or any(body.get(name) not in (None, False, "") for name in _BINDING):
         return False
     text = body.get("text")
     output = body.get("output_config")

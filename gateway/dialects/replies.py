@@ -257,6 +257,8 @@ class WholeReply(ReplyReader):
     ) -> None:
         super().__init__(tally)
         self._shape = route.shape
+        # Embeddings are long lists of numbers that are not looked at.
+        self._limit = TAIL_BYTES if route.shape is Shape.EMBEDDINGS else MAX_HELD_BYTES
         self._decoder = decoder
         self._writers = writers
         self._hide_reasoning = hide_reasoning
@@ -270,7 +272,7 @@ class WholeReply(ReplyReader):
         if self._read and chunk:
             self._read = False
         self._held += chunk if self._decoder is None else self._decoder.feed(chunk)
-        if len(self._held) > MAX_HELD_BYTES or self._too_large:
+        if len(self._held) > self._limit or self._too_large:
             return self._let_go(chunk)
         return chunk if self._passing else b""
 
@@ -307,8 +309,7 @@ class WholeReply(ReplyReader):
         """Meter what is held: the whole value, or only its usage where it is too large or was cut."""
         self._read = True
         self._tally.chars = self._tally.deltas = 0
-        large = self._too_large or (self._shape is Shape.EMBEDDINGS and len(self._held) > TAIL_BYTES)
-        if not large:
+        if not self._too_large:
             try:
                 obj = orjson.loads(bytes(self._held))
             except orjson.JSONDecodeError:

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects import BodyEdit, edit_body, find_route, read_request
@@ -147,6 +147,7 @@ STYLES = st.sampled_from(
 )
 
 
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     extra=st.dictionaries(st.text(max_size=8), JSONS, max_size=6), style=STYLES, seed=st.randoms(use_true_random=False)
 )
@@ -177,6 +178,7 @@ def test_a_splice_parses_to_what_was_meant_and_keeps_all_other_bytes(
     )
 
 
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(value=JSONS, style=STYLES, pad=st.sampled_from([b"", b" ", b"\n\t"]))
 def test_spans_are_those_of_the_parser(value: Any, style: dict[str, Any], pad: bytes) -> None:
     try:

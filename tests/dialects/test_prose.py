@@ -4,10 +4,13 @@ import zlib
 from collections import defaultdict
 from typing import Any
 
+import anthropic
+import httpx
+import openai
 import orjson
 import pytest
 from anthropic.types import RawMessageStreamEvent
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 from openai.types import Completion
@@ -152,6 +155,7 @@ def test_a_stream_that_is_cut_gives_what_the_writer_held(name: str) -> None:
     assert out.endswith(b"\n\n")
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(words=st.lists(st.text(alphabet=' ab"\\é😀\n', max_size=4), min_size=1, max_size=6))
 def test_whatever_the_words_the_client_reads_what_the_writer_wrote(words: list[str]) -> None:
     whole = "".join(words)
@@ -256,6 +260,7 @@ def test_a_choice_with_log_probabilities_is_left_as_it_is() -> None:
         ("chat", {"response_format": {"type": "json_schema", "json_schema": {}}}),
         ("chat", {"response_format": "json"}),
         ("chat", {"guided_json": {"type": "object"}}),
+        ("chat", {"web_search_options": {}}),
         ("completions", {"echo": True}),
         ("completions", {"suffix": "end"}),
         ("responses", {"text": {"format": {"type": "json_schema"}}}),
@@ -334,3 +339,31 @@ def test_a_compressed_reply_is_not_rewritten() -> None:
 
     body = zlib.compress(b"".join(MESSAGES))
     assert run(reader_of("messages", headers=[*SSE, (b"content-encoding", b"deflate")]), [body]) == body
+
+
+def final_texts(name: str, body: bytes) -> str:
+    """The text of the whole reply as the SDK's own accumulator puts it together."""
+    import openai._base_client as base
+
+    library = getattr(base, "httpx2", httpx)
+    head = {"content-type": "text/event-stream"}
+    client = library.Client(
+        transport=library.MockTransport(lambda _: library.Response(200, headers=head, content=body))
+    )
+    if name == "messages":
+        claude = anthropic.Anthropic(api_key="k", base_url="http://t", http_client=client)
+        with claude.messages.stream(model="m", max_tokens=5, messages=[{"role": "user", "content": "x"}]) as blocks:
+            return "".join(block.text for block in blocks.get_final_message().content if block.type == "text")
+    gpt = openai.OpenAI(api_key="k", base_url="http://t/v1", http_client=client)
+    if name == "chat":
+        with gpt.chat.completions.stream(model="m", messages=[{"role": "user", "content": "x"}]) as chunks:
+            return chunks.get_final_completion().choices[0].message.content or ""
+    with gpt.responses.stream(model="m", input="x") as events:
+        return events.get_final_response().output_text
+
+
+@pytest.mark.parametrize("name", ["chat", "messages", "responses"])
+def test_the_sdks_own_accumulators_put_the_written_text_together(name: str) -> None:
+    stream = b"".join(STREAMS[name])
+    assert final_texts(name, stream) == TEXT
+    assert final_texts(name, run(reader_of(name), [stream])) == TEXT.upper()

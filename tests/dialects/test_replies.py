@@ -370,7 +370,9 @@ def test_embeddings_are_metered_by_their_end_without_reading_the_numbers() -> No
     usage = {"prompt_tokens": 5, "total_tokens": 5}
     for size in (10, 100_000):
         reader = reader_of("embeddings", headers=JSON)
-        run(reader, [orjson.dumps({"data": [{"embedding": [0.5] * size}], "usage": usage})])
+        body = orjson.dumps({"data": [{"embedding": [0.5] * size}], "usage": usage})
+        assert run(reader, [body[at : at + 50_000] for at in range(0, len(body), 50_000)]) == body
+        assert len(reader._held) <= 200_000  # type: ignore[attr-defined]
         assert reader.usage() == Usage(input_tokens=5, reported=True)
         assert reader.ended
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder  # an independent reading of the same standard
 
@@ -42,6 +42,7 @@ def expected_datas(stream: bytes) -> list[bytes]:
     return [event.data.encode() for event in SSEDecoder().iter_bytes(iter([stream]))]
 
 
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(LINES, ENDS), max_size=12))
 def test_events_are_read_as_the_sdk_reads_them_in_every_split(rows: list[tuple[bytes, bytes]]) -> None:
     stream = b"".join(line + end for line, end in rows)
@@ -53,6 +54,7 @@ def test_events_are_read_as_the_sdk_reads_them_in_every_split(rows: list[tuple[b
         assert [data for data in datas_of([stream[:cut], stream[cut:]]) if data] == expected
 
 
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(st.lists(st.binary(max_size=6) | st.sampled_from([b"\n", b"\r", b"\n\n", b"\r\n\r\n"]), max_size=12))
 def test_no_byte_is_lost_or_moved(chunks: list[bytes]) -> None:
     splitter = EventSplitter()
