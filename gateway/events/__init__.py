@@ -1,7 +1,7 @@
 """What happened, appended once and read back; never prompt text, never a credential.
 
 ``open_events`` gives the request path its sink: files under the state folder, or a Redis stream where state is
-shared. ``read_events`` and ``list_segments`` read files back.
+shared. ``EventTail`` and ``group.EventGroup`` read on while it grows; ``read_events`` reads one file back.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from gateway.events.file_sink import FileSink
 from gateway.events.interface import EventSink
 from gateway.events.reader import EventReader, read_events
 from gateway.events.segments import Limits, list_segments
+from gateway.events.tail import EventTail
 
 if TYPE_CHECKING:
     from gateway.clock import Clock
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EventReader",
     "EventSink",
+    "EventTail",
     "FileSink",
     "Limits",
     "decode",
