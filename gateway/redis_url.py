@@ -44,6 +44,16 @@ class _BlockingPrimary(redis.Redis):
             sentinel.close()
 
 
+class _BlockingCluster(redis.RedisCluster):
+    """A client of a cluster that closes its connections too; the library leaves them to the garbage collector."""
+
+    def close(self) -> None:
+        for node in self.get_nodes():  # type: ignore[no-untyped-call]
+            if node.redis_connection is not None:
+                node.redis_connection.connection_pool.disconnect()
+        super().close()
+
+
 class _Classes(NamedTuple):
     """The library's classes for one way of waiting."""
 
@@ -55,7 +65,7 @@ class _Classes(NamedTuple):
 
 
 _IN_LOOP = _Classes(Redis, RedisCluster, Sentinel, _Primary, Retry)
-_IN_THREADS = _Classes(redis.Redis, redis.RedisCluster, redis.Sentinel, _BlockingPrimary, redis.retry.Retry)
+_IN_THREADS = _Classes(redis.Redis, _BlockingCluster, redis.Sentinel, _BlockingPrimary, redis.retry.Retry)
 
 
 def connect(url: str, *, timeout_s: float) -> AnyRedis:

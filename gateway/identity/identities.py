@@ -133,7 +133,7 @@ class Identities:
 
     def account(self, account_id: str) -> Account | None:
         """What the directory says of an account; None where it does not know it."""
-        return None if self._directory is None else self._directory.current.accounts.get(account_id)
+        return None if self._directory is None else self._directory.current.account(account_id)
 
     def status(self) -> dict[str, Any]:
         """For ``/api/status``: mode, keys, accounts and failures; no secrets, no addresses."""
@@ -151,7 +151,7 @@ class Identities:
         directory = self._directory
         accounts = {
             "file": None if directory is None else str(directory.path),
-            "count": 0 if directory is None else len(directory.current.accounts),
+            "count": 0 if directory is None else len(directory.current),
             "error": None if directory is None else directory.error,
         }
         failures = {"addresses": self._failures.addresses, "refused": self._failures.refused}
@@ -187,7 +187,7 @@ class Identities:
             return self._by_key(text, hashed, address)
         account = None
         if self._directory is not None:
-            account = self._directory.current.by_credential.get(sha256_of(text))
+            account = self._directory.current.by_credential(sha256_of(text))
         if account is None:
             raise wrong_credential("identity:unknown")
         return identity_of(account, credential=shown(hashed), address=address)

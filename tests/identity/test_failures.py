@@ -21,7 +21,7 @@ def fail(limiter: FailureLimiter, count: int, block: str = HERE) -> None:
 
 
 @pytest.mark.parametrize(("failed", "blocked"), [(0, False), (1, False), (4, False), (5, True), (6, True)])
-def test_the_limit_is_where_it_says(clock: ManualClock, failed: int, blocked: bool) -> None:  # noqa: FBT001 - a table
+def test_the_limit_is_where_it_says(clock: ManualClock, failed: int, blocked: bool) -> None:
     limiter = FailureLimiter(clock, limit=5)
     fail(limiter, failed)
     assert limiter.blocks(HERE, b"c") is blocked
