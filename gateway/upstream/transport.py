@@ -85,11 +85,12 @@ class PooledTransport(httpx.AsyncBaseTransport):
             connection.close()
 
     def _take_free(self, origin: Origin) -> Connection | None:
-        """The freshest usable connection; those that are not are closed."""
+        """The freshest connection that is usable and not too old; those that are not are closed."""
         free = self._free.get(origin)
+        oldest_s = asyncio.get_running_loop().time() - KEEP_ALIVE_S
         while free:
             connection = free.pop()
-            if connection.is_usable():
+            if connection.free_since_s >= oldest_s and connection.is_usable():
                 return connection
             connection.close()
         return None

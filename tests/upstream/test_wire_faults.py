@@ -16,6 +16,7 @@ import trustme
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from gateway.upstream import TranslatingTransport, UpstreamTimeouts, open_transport
 from gateway.upstream.exchange import HIGH_WATER_BYTES, MAX_HEAD_BYTES
+from gateway.upstream.transport import KEEP_ALIVE_S
 from tests.upstream.scripted import Peer, chunks, read_all, read_until_failure, serve
 
 if TYPE_CHECKING:
@@ -486,6 +487,38 @@ async def test_connection_that_the_upstream_closed_in_between_is_not_used_again(
             assert server.connections == count
 
 
+@pytest.mark.parametrize(("age_s", "connections"), [(KEEP_ALIVE_S - 1, 1), (KEEP_ALIVE_S + 1, 3)])
+async def test_connection_that_was_free_for_too_long_is_not_used_again(
+    pooled: httpx.AsyncBaseTransport, age_s: float, connections: int
+) -> None:
+    async with serve(always) as server:
+        for _ in range(3):
+            assert await answer(pooled, post(server.url)) == (200, b"ok")
+            (free,) = pooled._free.values()  # type: ignore[attr-defined]
+            free[-1].free_since_s -= age_s
+        assert server.connections == connections
+
+
+async def test_connection_that_spoke_while_it_was_free_is_not_used_again(pooled: httpx.AsyncBaseTransport) -> None:
+    gone = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK)
+        await spoken.wait()
+        await peer.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        await peer.gone()
+        gone.set()
+
+    spoken = asyncio.Event()
+    async with serve(script) as server:
+        assert await answer(pooled, post(server.url)) == (200, b"ok")
+        spoken.set()
+        await asyncio.wait_for(gone.wait(), AT_ONCE_S)
+        assert await answer(pooled, post(server.url)) == (200, b"ok")
+        assert server.connections == 2
+
+
 async def test_request_that_was_sent_is_not_sent_again(transport: httpx.AsyncBaseTransport) -> None:
     requests = 0
 
@@ -587,10 +620,15 @@ async def test_streamed_body_goes_out_as_it_comes(transport: httpx.AsyncBaseTran
 async def test_early_reply_to_a_body_that_is_still_sent_is_read_and_the_connection_closed(
     pooled: httpx.AsyncBaseTransport,
 ) -> None:
+    stopped = asyncio.Semaphore(0)
+
     async def body() -> AsyncIterator[bytes]:
-        while True:
-            yield bytes(1_000)
-            await asyncio.sleep(0)
+        try:
+            while True:
+                yield bytes(1_000)
+                await asyncio.sleep(0)
+        finally:
+            stopped.release()
 
     async def script(peer: Peer) -> None:
         await peer.head()
@@ -598,9 +636,33 @@ async def test_early_reply_to_a_body_that_is_still_sent_is_read_and_the_connecti
         await peer.gone()
 
     async with serve(script) as server:
-        assert await answer(pooled, httpx.Request("POST", server.url, content=body())) == (413, b"big")
-        assert await answer(pooled, httpx.Request("POST", server.url, content=body())) == (413, b"big")
+        for _ in range(2):
+            assert await answer(pooled, httpx.Request("POST", server.url, content=body())) == (413, b"big")
+            await asyncio.wait_for(stopped.acquire(), AT_ONCE_S)
         assert server.connections == 2
+
+
+async def test_upstream_that_stops_reading_stops_the_body(pooled: httpx.AsyncBaseTransport) -> None:
+    taken = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal taken
+        for _ in range(1_000):
+            taken += 1
+            yield bytes(65_536)
+            await asyncio.sleep(0)
+
+    async def script(peer: Peer) -> None:
+        peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.Event().wait()
+
+    async with serve(script) as server:
+        call = asyncio.create_task(pooled.handle_async_request(httpx.Request("POST", server.url, content=body())))
+        for _ in range(5_000):
+            await asyncio.sleep(0)
+        assert 0 < taken < 500
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
 
 
 async def test_failure_of_the_body_is_raised_as_it_is_and_closes_the_connection(
