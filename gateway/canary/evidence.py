@@ -1,0 +1,182 @@
+"""From texts to trials: which forms a suspect wrote in which contexts, and how much each choice says.
+
+A text is read once for all clusters. Rows whose letters are the same count once. For each distinct context
+(slot and neighbouring word) the forms seen are counted; the suspect's own rate of a form is taken over all
+contexts of the slot, whatever the key. With s the share of marked sites (``Slot.share``), m forms and r the
+rate of form v in the suspect, the suspect's own habit is p = (r - s/m) / (1 - s), and one sight of v is likelier
+by 1 + s / ((1 - s) p) if the key chose v there: the score of v is the logarithm of that, growing with log2 of the number of sights, so that a habit in one context is one
+trial and no avalanche. Scores come from the text alone, so the test in ``exact.py`` is valid whatever they are;
+they only decide its power. A form that everybody writes scores next to nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from gateway.canary.closings import ADJECTIVES, NOUNS, VERBS, find_links
+from gateway.canary.exact import Null
+from gateway.canary.reader import Reader, Site
+from gateway.canary.slots import CLOSING_ADJECTIVE, CLOSING_NOUN, CLOSING_VERB, Slot, load_inventory
+from gateway.canary.writer import keyed_form
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Counts: TypeAlias = dict[tuple[str, str], dict[int, int]]
+"""(slot id, context) -> form -> how often it was seen."""
+
+UNIT_NATS = 0.125
+"""Step of the integer scores."""
+_MAX_SCORE = 48
+_SMOOTHING = 0.5
+_RATE_FLOOR = 0.002
+_LETTERS = re.compile(r"[a-z]+")
+_CLOSING_SLOTS = (CLOSING_VERB, CLOSING_ADJECTIVE, CLOSING_NOUN)
+_CLOSING_FORM = {
+    slot_id: {word: form for form, word in enumerate(words)}
+    for slot_id, words in zip(_CLOSING_SLOTS, (VERBS, ADJECTIVES, NOUNS), strict=True)
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One distinct context: its slot, and the scores of the forms that were seen there (others score 0)."""
+
+    slot: Slot
+    context: str
+    scores: dict[int, int]
+
+    def log_gain(self, form: int) -> float:
+        """Log of what one unit staked on this trial becomes when the key chose ``form``; fair under the null."""
+        mean = self.slot.size - len(self.scores) + sum(math.exp(UNIT_NATS * s) for s in self.scores.values())
+        return UNIT_NATS * self.scores.get(form, 0) - math.log(mean / self.slot.size)
+
+    @property
+    def best(self) -> int:
+        """The form that the suspect leans to."""
+        return max(self.scores, key=lambda form: (self.scores[form], -form))
+
+
+class Collector:
+    """Reads texts and counts. ``rows`` is how many different rows were read, ``repeated`` how many came again."""
+
+    def __init__(self) -> None:
+        self.counts: Counts = defaultdict(lambda: defaultdict(int))
+        self.rows = 0
+        self.repeated = 0
+        self._seen: set[bytes] = set()
+
+    def read(self, text: str) -> None:
+        """Count the sites of one reply, unless the same letters were read before."""
+        low = text.lower()
+        digest = hashlib.blake2b(" ".join(_LETTERS.findall(low)).encode(), digest_size=12).digest()
+        if digest in self._seen:
+            self.repeated += 1
+            return
+        self._seen.add(digest)
+        self.rows += 1
+        reader = Reader(self._count, strict=False)
+        reader.feed(text)
+        reader.finish()
+        flat = " ".join(low.split()) if "\n" in low else low
+        for slot_id, pairs in zip(_CLOSING_SLOTS, find_links(flat), strict=True):
+            for cue, reply in pairs:
+                self.counts[slot_id, cue][_CLOSING_FORM[slot_id][reply]] += 1
+
+    def _count(self, site: Site) -> None:
+        self.counts[site.slot.id, site.context][site.form] += 1
+
+
+def make_trials(counts: Counts) -> list[Trial]:
+    """Trials in a fixed order; contexts that say nothing are left out."""
+    by_id = load_inventory().by_id
+    totals: dict[str, list[float]] = {}
+    for (slot_id, _), forms in counts.items():
+        slot_totals = totals.setdefault(slot_id, [0.0] * by_id[slot_id].size)
+        for form, number in forms.items():
+            slot_totals[form] += number
+    trials = []
+    for slot_id, context in sorted(counts):
+        slot = by_id[slot_id]
+        slot_totals = totals[slot_id]
+        everything = sum(slot_totals) + _SMOOTHING * slot.size
+        scores: dict[int, int] = {}
+        for form, number in counts[slot_id, context].items():
+            rate = (slot_totals[form] + _SMOOTHING) / everything
+            own = max(_RATE_FLOOR, (rate - slot.share / slot.size) / (1 - slot.share))
+            gain = math.log1p(slot.share / ((1 - slot.share) * own)) * (1 + math.log2(number))
+            score = min(_MAX_SCORE, round(gain / UNIT_NATS))
+            if score:
+                scores[form] = score
+        if scores:
+            trials.append(Trial(slot=slot, context=context, scores=scores))
+    return trials
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarrierTest:
+    """One carrier's test: ``hits`` of ``trials`` contexts lean to the key's form; ``p_value`` weighs them."""
+
+    carrier: str
+    p_value: float
+    trials: int
+    hits: int
+
+
+class Evidence:
+    """The trials of one suspect, ready to be tested against any number of keys."""
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        self.trials = trials
+        self._groups: dict[str, dict[tuple[int, ...], int]] = defaultdict(lambda: defaultdict(int))
+        for trial in trials:
+            vector = tuple(sorted(trial.scores.values(), reverse=True)) + (0,) * (trial.slot.size - len(trial.scores))
+            self._groups[trial.slot.carrier][vector] += 1
+            self._groups[""][vector] += 1
+        self._nulls = {name: Null(list(groups.items())) for name, groups in self._groups.items()}
+
+    def total(self, key: bytes) -> int:
+        """The statistic over all carriers: the scores of the forms that ``key`` chooses."""
+        return sum(trial.scores.get(keyed_form(key, trial.slot, trial.context), 0) for trial in self.trials)
+
+    def e_value(self, key: bytes) -> float:
+        """Likelihood ratio of "marked with ``key``" against a random key: an e-value (its mean under the null is
+        1), so that 1 / e is a valid p-value at any time of stopping. At most 1e300.
+        """
+        log_e = sum(trial.log_gain(keyed_form(key, trial.slot, trial.context)) for trial in self.trials)
+        return math.exp(min(690.0, log_e))
+
+    def test(self, key: bytes) -> tuple[float, list[CarrierTest]]:
+        """The combined p-value of ``key`` and each carrier's.
+
+        The combination is the same exact test over the trials of all carriers at once: their keyed choices are
+        independent of each other, so no correction between carriers is needed.
+        """
+        sums: dict[str, int] = defaultdict(int)
+        hits: dict[str, int] = defaultdict(int)
+        seen: dict[str, int] = defaultdict(int)
+        for trial in self.trials:
+            carrier = trial.slot.carrier
+            form = keyed_form(key, trial.slot, trial.context)
+            sums[carrier] += trial.scores.get(form, 0)
+            seen[carrier] += 1
+            hits[carrier] += form == trial.best
+        tests = [
+            CarrierTest(carrier=name, p_value=self._nulls[name].tail(sums[name]), trials=seen[name], hits=hits[name])
+            for name in sorted(seen)
+        ]
+        combined = self._nulls[""].tail(sum(sums.values())) if self.trials else 1.0
+        return combined, tests
+
+
+def read_texts(texts: Iterable[str]) -> Collector:
+    """A collector that has read ``texts``."""
+    collector = Collector()
+    for text in texts:
+        collector.read(text)
+    return collector

@@ -1,0 +1,162 @@
+"""``distillguard canary``: make keys, mark replies, test suspects, trace leaks."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+import zstandard
+
+from gateway.canary.audit import ALPHA, AuditReport, judge
+from gateway.canary.evidence import Collector
+from gateway.canary.keyring import Keyring, load_keyring, new_keyring, rotate, save_keyring
+from gateway.canary.marking import mark_reply
+from gateway.canary.report import as_html, as_json, as_text
+from gateway.canary.slots import load_inventory
+from gateway.canary.writer import CARRIERS
+from gateway.errors import ConfigError, FileError, FileErrors
+from gateway.files import read_ndjson, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FILE = click.Path(path_type=Path)
+_KEYRING = click.option("--keyring", type=_FILE, required=True, metavar="FILE", help="Keyring of `canary keygen`.")
+
+
+@click.group()
+def canary() -> None:
+    """Mark what suspects take, and prove later that a model learned from it."""
+
+
+@canary.command()
+@click.option("--out", type=_FILE, required=True, metavar="FILE", help="Where the keyring is written (secret).")
+@click.option("--rotate", "rotated", is_flag=True, help="Add a new version to an existing keyring.")
+@click.option("--commit", "clusters", metavar="C1,C2", help="Promise these clusters' keys in the ledger.")
+@click.option("--public", type=_FILE, metavar="FILE", help="Write what an auditor may see: commitments, no secret.")
+@click.option("--json", "as_json_", is_flag=True, help="Print JSON.")
+def keygen(out: Path, clusters: str | None, public: Path | None, *, rotated: bool, as_json_: bool) -> None:
+    """Make a keyring, rotate it, or promise clusters' keys."""
+    now_s = time.time()
+    inventory = load_inventory().digest
+    if out.exists() and not rotated and not clusters and public is None:
+        raise ConfigError(f"{out}:1:1: got a file that exists, expected a new name, --rotate, --commit or --public")
+    if not out.exists():
+        keyring = new_keyring(inventory=inventory, now_s=now_s)
+    else:
+        keyring = load_keyring(out)
+        if rotated:
+            keyring = rotate(keyring, inventory=inventory, now_s=now_s)
+    for cluster in _names(clusters):
+        keyring = keyring.commit(cluster, now_s=now_s)
+    save_keyring(out, keyring)
+    shown = keyring.public()
+    if public is not None:
+        write_atomically(public, orjson.dumps(shown, option=orjson.OPT_INDENT_2) + b"\n", mode=0o644)
+    if as_json_:
+        click.echo(orjson.dumps(shown).decode())
+    else:
+        click.echo(f"{out}: version {keyring.newest.version}, commitment {keyring.newest.commitment}")
+
+
+@canary.command()
+@_KEYRING
+@click.option("--cluster", required=True, metavar="ID", help="Whose marks are planted.")
+@click.option("--in", "source", type=_FILE, required=True, metavar="FILE", help='NDJSON of {"id","prompt","reply"}.')
+@click.option("--out", type=_FILE, required=True, metavar="FILE", help="The same rows, marked; - is standard output.")
+@click.option("--carriers", metavar="A,B", help=f"Only these: {', '.join(CARRIERS)} (default: all).")
+def mark(keyring: Path, cluster: str, source: Path, out: Path, carriers: str | None) -> None:
+    """Write replies as a cluster would have received them."""
+    ring = load_keyring(keyring)
+    chosen = _names(carriers)
+    if unknown := set(chosen) - set(CARRIERS):
+        raise ConfigError(f"--carriers: got {sorted(unknown)}, expected some of {', '.join(CARRIERS)}")
+    lines = b"".join(_marked_rows(ring, cluster, source, chosen))
+    if str(out) == "-":
+        sys.stdout.buffer.write(lines)
+    else:
+        write_atomically(out, _pack(out, lines), mode=0o644)
+
+
+def _marked_rows(ring: Keyring, cluster: str, source: Path, carriers: list[str]) -> Iterator[bytes]:
+    for line, row in read_ndjson(source):
+        reply = _text(source, line, row, "reply")
+        prompt = _text(source, line, row, "prompt") if row.get("prompt") is not None else None
+        marked = mark_reply(ring, cluster, prompt, reply, carriers=carriers)
+        marks = [{name: getattr(mark, name) for name in mark.__slots__} for mark in marked.marks]
+        yield orjson.dumps({**row, "reply": marked.reply, "marks": marks}) + b"\n"
+
+
+def _pack(out: Path, data: bytes) -> bytes:
+    """``data`` as the file's ending says."""
+    if out.suffix == ".gz":
+        return gzip.compress(data, mtime=0)
+    return zstandard.compress(data) if out.suffix == ".zst" else data
+
+
+def _text(source: Path, line: int, row: dict[str, Any], name: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, str):
+        got = "no" if name not in row else f"{type(value).__name__} for"
+        message = f"got {got} {name!r}, expected a string; give the text of the {name} under that name"
+        raise FileErrors([FileError(file=str(source), line=line, column=1, message=message)])
+    return value
+
+
+@canary.command()
+@_KEYRING
+@click.option("--clusters", required=True, metavar="C1,C2", help="Whose marks are looked for.")
+@click.option("--corpus", type=_FILE, metavar="FILE", help='NDJSON of {"prompt"?,"reply"}: outputs or a leaked set.')
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=ALPHA,
+    show_default=True,
+    help="Chance of naming anyone wrongly.",
+)
+@click.option("--suspect", metavar="NAME", help="What the report calls the suspect (default: the file or model).")
+@click.option("--out", type=_FILE, metavar="FILE", help="Write the report as JSON.")
+@click.option("--html", "page", type=_FILE, metavar="FILE", help="Write the report as an HTML page.")
+@click.option("--json", "as_json_", is_flag=True, help="Print JSON.")
+def audit(
+    keyring: Path,
+    clusters: str,
+    corpus: Path | None,
+    alpha: float,
+    suspect: str | None,
+    out: Path | None,
+    page: Path | None,
+    *,
+    as_json_: bool,
+) -> None:
+    """Test whether a model or a text collection carries clusters' marks."""
+    ring = load_keyring(keyring)
+    names = _names(clusters)
+    if not names:
+        raise ConfigError("--clusters: got none, expected at least one cluster")
+    if corpus is None:
+        raise ConfigError("audit: got neither --endpoint nor --corpus, expected one of them")
+    collector = Collector()
+    for line, row in read_ndjson(corpus):
+        collector.read(_text(corpus, line, row, "reply"))
+    report = judge(collector, ring, names, suspect=suspect or str(corpus), alpha=alpha)
+    _write_report(report, out, page, as_json_=as_json_)
+
+
+def _write_report(report: AuditReport, out: Path | None, page: Path | None, *, as_json_: bool) -> None:
+    body = as_json(report)
+    if out is not None:
+        write_atomically(out, orjson.dumps(body, option=orjson.OPT_INDENT_2) + b"\n", mode=0o644)
+    if page is not None:
+        write_atomically(page, as_html(report).encode(), mode=0o644)
+    click.echo(orjson.dumps(body).decode() if as_json_ else as_text(report))
+
+
+def _names(text: str | None) -> list[str]:
+    """The distinct names of a comma-separated list, in its order."""
+    return list(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
