@@ -1,31 +1,44 @@
-"""The seam to Redis: script calls with a hard time limit, batched into pipelines.
+"""The seam to Redis: script calls with a hard time limit, all over one connection, in pipelines.
 
-Calls made in one turn of the event loop, or while earlier pipelines are under way, travel together. A call
-that was given up before its pipeline started is not sent. Nothing is retried here except that a script unknown to the
-server (NOSCRIPT after a restart or SCRIPT FLUSH), or an EVALSHA that the server refuses, is sent by EVAL.
+Calls made in one turn of the event loop are sent with one write and answered in order, so that concurrent requests
+share the cost of a round trip. redis-py finds, opens, encrypts and authenticates the connection (and with
+Sentinel asks for the primary whenever it connects); then its streams are used directly, with hiredis.
+
+* A call fails with StoreError when its time is up; its reply is then passed over when it comes, so that a
+  slow server costs no connection. A connection that owes a reply for longer is dropped.
+* Nothing is retried, except that a script is sent by EVAL where the server does not know its hash
+  (a restart, SCRIPT FLUSH) or refuses EVALSHA (then from the start).
+* An event loop that was late itself is given that time again: it is not the store that was slow.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+import hiredis
 from redis.asyncio import RedisCluster
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from gateway.errors import StoreError
 from gateway.redis_url import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from redis.asyncio import Redis
 
     from gateway.budgets.scripts import Script
 
-PIPELINES = 4
-BATCH = 128
+CONNECT_S = 1.0
+"""To open a connection, beside the calls that wait for it: handshakes take several round trips."""
+GRACE_S = 0.005
+"""How late a timer may fire before the loop counts as late."""
+OWED_S = 1.0
+"""How long past its time a reply is still expected before the connection is given up."""
+READ_BYTES = 65_536
 
 
 class Link(Protocol):
@@ -47,125 +60,191 @@ class Link(Protocol):
 
 
 class Call:
-    """One script call waiting for its reply."""
+    """One command waiting for its reply."""
 
-    __slots__ = ("args", "future", "keys", "script")
+    __slots__ = ("by_text", "command", "deadline", "future", "script")
 
-    def __init__(self, script: Script, keys: Sequence[str], args: Sequence[bytes | str], future: Any) -> None:
+    def __init__(
+        self, command: tuple[Any, ...], script: Script | None, future: asyncio.Future[Any], deadline: float
+    ) -> None:
+        self.command = command
         self.script = script
-        self.keys = keys
-        self.args = args
-        self.future: asyncio.Future[Any] = future
+        self.future = future
+        self.deadline = deadline
+        self.by_text = False
 
-    def command(self, *, by_text: bool) -> tuple[Any, ...]:
-        """EVAL or EVALSHA with its arguments."""
+    def packed(self, *, by_text: bool) -> bytes:
+        """The bytes to send: ``command`` after EVAL and the text, or EVALSHA and the hash."""
+        if self.script is None:
+            return hiredis.pack_command(self.command)  # type: ignore[no-any-return] # untyped upstream
+        self.by_text = by_text
         head = ("EVAL", self.script.text) if by_text else ("EVALSHA", self.script.sha)
-        return (*head, len(self.keys), *self.keys, *self.args)
+        return hiredis.pack_command(head + self.command)  # type: ignore[no-any-return] # untyped upstream
+
+    def fail(self, what: str) -> None:
+        """StoreError, unless there is an answer already."""
+        if not self.future.done():
+            self.future.set_exception(StoreError(f"store: {what}, expected a reply"))
 
 
-def refused_by_hash(reply: Any) -> bool:
-    """Whether sending the script's text may help: unknown hash, or EVALSHA not permitted or renamed away."""
-    if not isinstance(reply, ResponseError):
-        return False
-    text = str(reply).upper()
-    return (
-        isinstance(reply, NoScriptError)
-        or text.startswith("NOSCRIPT")
-        or "NO MATCHING SCRIPT" in text
-        or "EVALSHA" in text
-    )
+class Wire:
+    """One open connection: commands go out, replies come back in the same order."""
+
+    def __init__(self, connection: Any, answer: Callable[[Call, Any], None]) -> None:
+        # redis-py offers no way to take a connection's streams over; from here on they are this object's to close
+        self._reader: asyncio.StreamReader = connection._reader  # noqa: SLF001 - as above
+        self._writer: asyncio.StreamWriter = connection._writer  # noqa: SLF001 - as above
+        connection._reader = connection._writer = None  # noqa: SLF001 - as above
+        self._answer = answer
+        self._replies = hiredis.Reader()
+        self.waiting: deque[Call] = deque()
+        self.closed = False
+        self._task = asyncio.create_task(self._read(), name="budgets-redis")
+
+    def send(self, calls: Sequence[Call], *, by_text: bool) -> None:
+        """Write all of them at once."""
+        self.waiting.extend(calls)
+        self._writer.write(b"".join([call.packed(by_text=by_text) for call in calls]))
+
+    async def _read(self) -> None:
+        what = "the connection was closed"
+        try:
+            while data := await self._reader.read(READ_BYTES):
+                self._replies.feed(data)
+                while (reply := self._replies.gets()) is not False:
+                    if not isinstance(reply, hiredis.PushNotification):
+                        self._answer(self.waiting.popleft(), reply)
+        except (OSError, hiredis.HiredisError, IndexError) as error:
+            what = f"the connection broke ({error})"
+        finally:
+            self.close(what)
+
+    def close(self, what: str) -> None:
+        """Fail every call that waits; safe to call twice."""
+        self.closed = True
+        while self.waiting:
+            self.waiting.popleft().fail(what)
+        self._writer.close()
+
+    async def aclose(self) -> None:
+        """Close and wait for the reader's end."""
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
 
 
 class RedisLink:
-    """One server (or the master that Sentinel names), calls batched into pipelines."""
+    """One server, or the primary that Sentinel names."""
 
     clustered = False
 
     def __init__(self, client: Redis, timeout_s: float) -> None:
         self._client = client
         self._timeout_s = timeout_s
-        self._waiting: deque[Call] = deque()
-        self._flights: set[asyncio.Task[None]] = set()
+        self._outbox: deque[Call] = deque()
+        self._wire: Wire | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._late_once = False
         self._by_text = False
 
     async def call(self, script: Script, keys: Sequence[str], args: Sequence[bytes | str]) -> Any:
         """The script's reply. Raises StoreError after the time limit or whatever went wrong."""
-        loop = asyncio.get_running_loop()
-        call = Call(script, keys, args, loop.create_future())
-        self._waiting.append(call)
-        if not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._take_off)
-        timer = loop.call_later(self._timeout_s, _expire, loop, call.future, self._timeout_s)
-        try:
-            return await call.future
-        finally:
-            timer.cancel()
+        return await self._submit((len(keys), *keys, *args), script)
 
     async def ping(self) -> None:
-        """Raise StoreError unless the server answers and takes writes."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._client.set("dg:ping", "1", ex=60)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise StoreError(f"store: {_words(error)}, expected an answer to SET") from error
+        """Raise StoreError unless the server takes a write."""
+        await self._submit(("SET", "dg:ping", "1", "EX", 60), None)
 
     async def aclose(self) -> None:
-        """Let pipelines under way end, then close the connections."""
-        if self._flights:
-            await asyncio.wait(self._flights, timeout=self._timeout_s)
-        for flight in self._flights:
-            flight.cancel()
+        """Fail what waits, close the connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._connecting
+        while self._outbox:
+            self._outbox.popleft().fail("the gateway is closing")
+        if self._wire is not None:
+            await self._wire.aclose()
         await self._client.aclose()
 
-    def _take_off(self) -> None:
+    async def _submit(self, command: tuple[Any, ...], script: Script | None) -> Any:
+        loop = asyncio.get_running_loop()
+        call = Call(command, script, loop.create_future(), loop.time() + self._timeout_s)
+        self._outbox.append(call)
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._flush)
+        if self._timer is None:
+            self._timer = loop.call_at(call.deadline, self._expire)
+        return await call.future
+
+    def _flush(self) -> None:
+        """Send what was called since the last turn; without a connection, open one."""
         self._scheduled = False
-        while self._waiting and len(self._flights) < PIPELINES:
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            batch = [call for call in batch if not call.future.done()]
-            if not batch:
-                continue
-            flight = asyncio.create_task(self._fly(batch))
-            self._flights.add(flight)
-            flight.add_done_callback(self._landed)
-
-    def _landed(self, flight: asyncio.Task[None]) -> None:
-        self._flights.discard(flight)
-        if self._waiting and not self._scheduled:
-            self._take_off()
-
-    async def _fly(self, batch: list[Call]) -> None:
-        """Send a batch; whatever happens, every call gets a reply or a StoreError."""
-        replies: list[Any]
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                replies = await self._send(batch, by_text=self._by_text)
-                await self._send_again(batch, replies)
-        except (RedisError, OSError, TimeoutError) as error:
-            replies = [error] * len(batch)
-        except asyncio.CancelledError:
-            for call in batch:
-                _answer(call.future, StoreError("closing"))
-            raise
-        for call, reply in zip(batch, replies, strict=True):
-            _answer(call.future, reply)
-
-    async def _send_again(self, batch: Sequence[Call], replies: list[Any]) -> None:
-        """Send by text what was refused by hash; where that is the server's rule, do so from now on."""
-        refused = [position for position, reply in enumerate(replies) if refused_by_hash(reply)]
-        if not refused or self._by_text:
+        wire = self._wire
+        if wire is None or wire.closed:
+            if self._connecting is None:
+                self._connecting = asyncio.create_task(self._connect(), name="budgets-redis-connect")
             return
-        self._by_text = not all("NOSCRIPT" in _words(replies[position]).upper() for position in refused)
-        second = await self._send([batch[position] for position in refused], by_text=True)
-        for position, reply in zip(refused, second, strict=True):
-            replies[position] = reply
+        calls = [call for call in self._outbox if not call.future.done()]
+        self._outbox.clear()
+        if calls:
+            wire.send(calls, by_text=self._by_text)
 
-    async def _send(self, batch: Sequence[Call], *, by_text: bool) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        for call in batch:
-            pipeline.execute_command(*call.command(by_text=by_text))
-        return await pipeline.execute(raise_on_error=False)
+    async def _connect(self) -> None:
+        connection = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call] # untyped upstream
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await connection.connect()
+        except (RedisError, OSError, TimeoutError) as error:
+            while self._outbox:
+                self._outbox.popleft().fail(f"no connection ({str(error) or type(error).__name__})")
+        else:
+            self._wire = Wire(connection, self._answer)
+            self._flush()
+        finally:
+            self._connecting = None
+
+    def _answer(self, call: Call, reply: Any) -> None:
+        if not isinstance(reply, hiredis.ReplyError):
+            if not call.future.done():
+                call.future.set_result(reply)
+            return
+        words = str(reply)
+        wire = self._wire
+        if call.script is not None and not call.by_text and refused_by_hash(words) and wire is not None:
+            self._by_text = self._by_text or not words.startswith("NOSCRIPT")
+            wire.send([call], by_text=True)
+            return
+        call.fail(words)
+        if words.startswith(("READONLY", "LOADING", "MASTERDOWN")) and wire is not None:
+            wire.close(words)  # a primary that was demoted: connecting again finds the new one
+
+    def _expire(self) -> None:
+        """The oldest call's time is up, unless the loop was late: then replies may be here, only not read yet."""
+        loop = asyncio.get_running_loop()
+        now, due = loop.time(), self._timer.when() if self._timer is not None else 0.0
+        if now - due > GRACE_S and not self._late_once:
+            self._late_once = True
+            self._timer = loop.call_later(min(now - due, self._timeout_s) + GRACE_S, self._expire)
+            return
+        self._late_once = False
+        self._timer = None
+        waiting = self._wire.waiting if self._wire is not None else ()
+        for call in (*waiting, *self._outbox):
+            if call.deadline <= now:
+                call.fail(f"no reply within {self._timeout_s * 1000:.0f} ms")
+            elif not call.future.done():
+                self._timer = loop.call_at(call.deadline, self._expire)
+                break
+        if waiting and waiting[0].deadline + OWED_S < now and self._wire is not None:
+            self._wire.close("the server owes replies")
 
 
 class ClusterLink:
@@ -179,18 +258,17 @@ class ClusterLink:
 
     async def call(self, script: Script, keys: Sequence[str], args: Sequence[bytes | str]) -> Any:
         """As ``RedisLink.call``."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        call = Call(script, keys, args, future)
+        rest = (len(keys), *keys, *args)
         try:
             async with asyncio.timeout(self._timeout_s):
                 try:
-                    return await self._client.execute_command(*call.command(by_text=False))
-                except ResponseError as error:
-                    if not refused_by_hash(error):
+                    return await self._client.execute_command("EVALSHA", script.sha, *rest)
+                except RedisError as error:
+                    if not refused_by_hash(str(error)):
                         raise
-                    return await self._client.execute_command(*call.command(by_text=True))
+                    return await self._client.execute_command("EVAL", script.text, *rest)
         except (RedisError, OSError, TimeoutError) as error:
-            raise StoreError(f"store: {_words(error)}, expected a reply to {script.name}") from error
+            raise StoreError(f"store: {str(error) or 'no reply in time'}, expected a reply to {script.name}") from error
 
     async def ping(self) -> None:
         """Raise StoreError unless a write is taken."""
@@ -198,40 +276,22 @@ class ClusterLink:
             async with asyncio.timeout(self._timeout_s):
                 await self._client.set("dg:ping", "1", ex=60)
         except (RedisError, OSError, TimeoutError) as error:
-            raise StoreError(f"store: {_words(error)}, expected an answer to SET") from error
+            raise StoreError(f"store: {str(error) or 'no reply in time'}, expected an answer to SET") from error
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._client.aclose()
 
 
+def refused_by_hash(words: str) -> bool:
+    """Whether sending the script's text may help: unknown hash, or EVALSHA not permitted or renamed away."""
+    upper = words.upper()
+    return upper.startswith("NOSCRIPT") or "NO MATCHING SCRIPT" in upper or "EVALSHA" in upper
+
+
 def open_link(url: str, timeout_s: float) -> Link:
     """A link for a URL of ``gateway.redis_url``; opens nothing yet. Raises ConfigError for any other URL."""
-    client = connect(url, timeout_s=timeout_s)
+    client = connect(url, timeout_s=max(timeout_s, CONNECT_S))
     if isinstance(client, RedisCluster):
         return ClusterLink(client, timeout_s)
     return RedisLink(client, timeout_s)
-
-
-def _answer(future: asyncio.Future[Any], reply: Any) -> None:
-    if future.done():
-        return
-    if isinstance(reply, BaseException):
-        future.set_exception(StoreError(f"store: {_words(reply)}, expected a reply to a script"))
-    else:
-        future.set_result(reply)
-
-
-def _expire(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], timeout_s: float) -> None:
-    """Time is up. One more turn of the loop first: where the loop itself was late, the reply may be here."""
-    if not future.done():
-        loop.call_later(0.001, _give_up, future, timeout_s)
-
-
-def _give_up(future: asyncio.Future[Any], timeout_s: float) -> None:
-    if not future.done():
-        future.set_exception(StoreError(f"store: no reply within {timeout_s * 1000:.0f} ms, expected one"))
-
-
-def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__
