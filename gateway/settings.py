@@ -74,6 +74,8 @@ class Settings:
     drain_timeout_s: float = _option("How long open streams may go on after SIGTERM.", 30.0)
     store_timeout_s: float = _option("Hard limit for one call to the store.", 0.05)
     reload_interval_s: float = _option("How often policy and account files are looked at.", 0.25)
+    events_keep_days: float = _option("How long rotated event files are kept; twice the campaign horizon.", 90.0)
+    events_keep_bytes: int = _option("How much rotated event files may take together.", 20 * 1024**3)
     log_level: str = _option("debug, info, warning or error.", "info")
 
     @classmethod

@@ -39,4 +39,5 @@ def open_events(settings: Settings, clock: Clock) -> EventSink:
         from gateway.events.redis_sink import RedisSink  # the client costs 150 ms to import
 
         return RedisSink(settings.redis)
-    return FileSink(settings.state_dir / "events", clock)
+    limits = Limits(keep_days=settings.events_keep_days, keep_bytes=settings.events_keep_bytes)
+    return FileSink(settings.state_dir / "events", clock, limits=limits)

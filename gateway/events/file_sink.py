@@ -43,7 +43,6 @@ class FileSink:
         self._limits = limits or Limits()
         self._clock = clock
         self._segments = Segments(folder, clock, self._limits)
-        self._segments.rotated = True
         self._buffer: deque[Event] = deque()
         self._buffer_events = buffer_events
         self._unwritten = b""
@@ -54,7 +53,7 @@ class FileSink:
         self._closing = threading.Event()
         self._appended = self._refused = self._lost = 0
         self._error: str | None = None
-        self._packer: threading.Thread | None = None
+        self._packer = self._start_packing()
         self._threads = [
             threading.Thread(target=self._write_always, name="events-write", daemon=True),
             threading.Thread(target=self._sync_always, name="events-sync", daemon=True),
@@ -110,8 +109,7 @@ class FileSink:
                 self._segments.close()
             except OSError as error:
                 self._fail(error)
-        if self._packer is not None:
-            self._packer.join()
+        self._packer.join()
 
     def _write_always(self) -> None:
         while not self._closing.is_set():
@@ -119,10 +117,9 @@ class FileSink:
             self._closing.wait(WRITE_EVERY_S)
             self._wake.clear()
             self._write_out()
-            if self._segments.rotated and (self._packer is None or not self._packer.is_alive()):
+            if self._segments.rotated and not self._packer.is_alive():
                 self._segments.rotated = False
-                self._packer = threading.Thread(target=self._pack, name="events-pack", daemon=True)
-                self._packer.start()
+                self._packer = self._start_packing()
 
     def _sync_always(self) -> None:
         while not self._closing.is_set():
@@ -175,6 +172,11 @@ class FileSink:
                 self._fail(error)
             finally:
                 os.close(handle)
+
+    def _start_packing(self) -> threading.Thread:
+        thread = threading.Thread(target=self._pack, name="events-pack", daemon=True)
+        thread.start()
+        return thread
 
     def _pack(self) -> None:
         try:

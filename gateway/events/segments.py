@@ -108,6 +108,9 @@ class Segments:
             except FileExistsError:
                 continue
             fcntl.flock(self._handle, fcntl.LOCK_EX)
+            if os.fstat(self._handle).st_nlink == 0:  # another process's packer was faster than the lock
+                os.close(self._handle)
+                continue
             self._size, self._begun_s = 0, self._clock.monotonic()
             sync_folder(self.folder)
             return

@@ -177,3 +177,16 @@ def test_the_log_holds_one_json_object_a_line(tmp_path: Path) -> None:
     (path,) = list_segments(tmp_path)
     rows = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
     assert [row["ts"] for row in rows] == times[: len(rows)]
+
+
+async def test_event_files_beyond_what_the_operator_keeps_are_removed(
+    tmp_path: Path, make_event: Callable[..., Event]
+) -> None:
+    (tmp_path / "events").mkdir()
+    old = tmp_path / "events" / "events-20200101T000000-7.ndjson"
+    old.write_bytes(b"x\n")
+    sink = open_events(Settings(state_dir=tmp_path, events_keep_bytes=0), SystemClock())
+    sink.append(make_event(1))
+    await sink.aclose()
+    assert [path.suffix for path in list_segments(tmp_path / "events")] == [".ndjson"]
+    assert not old.exists()

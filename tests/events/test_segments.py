@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -128,6 +129,24 @@ def test_a_living_writers_segment_is_not_packed(segments: Segments, tmp_path: Pa
     (packed,) = pack_finished(tmp_path)
     assert list(tmp_path.iterdir()) == [packed]
     assert unpacked(packed) == b"a\n"
+
+
+def test_a_packer_that_is_faster_than_the_lock_costs_no_event(
+    segments: Segments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = fcntl.flock
+    packed: list[Path] = []
+
+    def flock(handle: int, how: int) -> None:
+        if not packed:
+            packed.append(tmp_path)
+            packed.extend(pack_finished(tmp_path))
+        really(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    segments.write(b"a\n")
+    assert len(packed) == 2
+    assert [path.read_bytes() for path in list_segments(tmp_path) if path.suffix != ".zst"] == [b"a\n"]
 
 
 def test_packing_drops_the_torn_last_line_of_a_killed_writer(tmp_path: Path) -> None:
