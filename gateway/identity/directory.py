@@ -72,7 +72,21 @@ class Directory:
     def account(self, account_id: str) -> Account | None:
         """What the operator says of an account; None where it is not in the directory."""
         row = self._rows.get(account_id)
-        return None if row is None else Account(**dict(zip(_NAMES, row, strict=True)))
+        if row is None:
+            return None
+        return Account(
+            account=row[0],
+            created_at=row[1],
+            plan=row[2],
+            org=row[3],
+            email_domain=row[4],
+            payment=row[5],
+            phone_country=row[6],
+            signup_ip=row[7],
+            country=row[8],
+            verified=row[9],
+            declared_use=row[10],
+        )
 
     def by_credential(self, sha256: bytes) -> Account | None:
         """Whose credential has this SHA-256."""
@@ -199,7 +213,6 @@ _FIELDS: tuple[tuple[str, Callable[[str, JSON], JSON], JSON], ...] = (
     ("verified", _flag, False),
     ("declared_use", _shared, None),
 )
-_NAMES = tuple(name for name, _, _ in _FIELDS)
 
 
 def _shown(value: JSON) -> str:

@@ -17,10 +17,9 @@ that; the directory's country stands in where no proxy tells, and is kept beside
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hmac
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.errors import ConfigError, RequestRefused
 from gateway.identity.address import Addresses, block_of, read_address
@@ -55,6 +54,15 @@ ANONYMOUS = "anon-"
 KEYS_FILE = "keys.db"
 _NO_SECRET = bytes(32)
 _UNAVAILABLE_RETRY_S = 5.0
+
+
+class Call(NamedTuple):
+    """What is known of a call besides its credential; all but ``address`` only from a trusted proxy."""
+
+    address: str | None
+    country: str | None = None
+    ja4: str | None = None
+    end_user: str | None = None
 
 
 class Identities:
@@ -128,8 +136,8 @@ class Identities:
         credential = read_credential(picked)
         if credential is None:
             raise no_credential()
-        identity = self._verify(credential, None if address is None else block_of(address), address)
-        return _attributed(identity, picked) if trusted else identity
+        call = _attributed(address, picked) if trusted else Call(address)
+        return self._verify(credential, None if address is None else block_of(address), call)
 
     def account(self, account_id: str) -> Account | None:
         """What the directory says of an account; None where it does not know it."""
@@ -163,7 +171,7 @@ class Identities:
         forwarded = [value for name, value in picked if name == b"forwarded"]
         return self._addresses.of(peer, forwarded_for, forwarded)
 
-    def _verify(self, credential: bytes, block: str | None, address: str | None) -> Identity:
+    def _verify(self, credential: bytes, block: str | None, call: Call) -> Identity:
         """The identity of a credential. Raises RequestRefused."""
         hashed = digest(self.hash_key, KEY_KIND, credential)
         if block is not None and self._failures.blocks(block, hashed):
@@ -171,7 +179,7 @@ class Identities:
         try:
             if not credential:
                 raise wrong_credential("identity:malformed")
-            identity = self._strict(credential, hashed, address) if self.strict else _anonymous(hashed, address)
+            identity = self._strict(credential, hashed, call) if self.strict else _anonymous(hashed, call)
         except RequestRefused as refused:
             if block is not None and refused.refusal.kind is RefusalKind.UNAUTHENTICATED:
                 self._failures.failed(block)
@@ -180,19 +188,19 @@ class Identities:
             self._failures.succeeded(block, hashed)
         return identity
 
-    def _strict(self, credential: bytes, hashed: bytes, address: str | None) -> Identity:
+    def _strict(self, credential: bytes, hashed: bytes, call: Call) -> Identity:
         """The identity of a known credential. Raises RequestRefused."""
         text = credential.decode("ascii")
         if looks_like_key(text):
-            return self._by_key(text, hashed, address)
+            return self._by_key(text, hashed, call)
         account = None
         if self._directory is not None:
             account = self._directory.current.by_credential(sha256_of(text))
         if account is None:
             raise wrong_credential("identity:unknown")
-        return identity_of(account, credential=shown(hashed), address=address)
+        return _known(account, shown(hashed), call)
 
-    def _by_key(self, text: str, hashed: bytes, address: str | None) -> Identity:
+    def _by_key(self, text: str, hashed: bytes, call: Call) -> Identity:
         """The identity of a key that the gateway gave out. Raises RequestRefused."""
         if self._book.outlived(self._clock.monotonic()):
             raise _store_away()
@@ -204,12 +212,15 @@ class Identities:
             raise wrong_credential(f"identity:{state}")
         account = self.account(record.account)
         if account is not None:
-            return identity_of(account, credential=record.public_id, address=address)
+            return _known(account, record.public_id, call)
         return Identity(
             account=record.account,
             plan=record.plan,
             org=record.org,
-            address=address,
+            country=call.country,
+            address=call.address,
+            ja4=call.ja4,
+            end_user=call.end_user,
             credential=record.public_id,
             own_credential=False,
         )
@@ -266,36 +277,62 @@ def open_key_store(settings: Settings, hash_key: bytes | None) -> KeyStore:
     return store
 
 
-def identity_of(account: Account, *, credential: str, address: str | None) -> Identity:
-    """The identity of an account that a directory describes, however it was recognised."""
+def identity_of(
+    account: Account,
+    *,
+    credential: str,
+    address: str | None = None,
+    country: str | None = None,
+    ja4: str | None = None,
+    end_user: str | None = None,
+) -> Identity:
+    """The identity of an account that a directory describes, however it was recognised, and of its call."""
     return Identity(
         account=account.account,
         plan=account.plan,
         org=account.org,
-        country=account.country,
+        country=country or account.country,
         home_country=account.country,
         verified=account.verified,
         declared_use=account.declared_use,
         created_at=account.created_at,
         address=address,
+        ja4=ja4,
+        end_user=end_user,
         credential=credential,
         own_credential=False,
     )
 
 
-def _anonymous(hashed: bytes, address: str | None) -> Identity:
+def _known(account: Account, credential: str, call: Call) -> Identity:
+    return identity_of(
+        account,
+        credential=credential,
+        address=call.address,
+        country=call.country,
+        ja4=call.ja4,
+        end_user=call.end_user,
+    )
+
+
+def _anonymous(hashed: bytes, call: Call) -> Identity:
     """Any credential's own account."""
     name = shown(hashed)
-    return Identity(account=ANONYMOUS + name, credential=name, address=address, own_credential=True)
+    return Identity(
+        account=ANONYMOUS + name,
+        country=call.country,
+        address=call.address,
+        ja4=call.ja4,
+        end_user=call.end_user,
+        credential=name,
+        own_credential=True,
+    )
 
 
-def _attributed(identity: Identity, picked: Headers) -> Identity:
-    """The identity with what a trusted proxy says of the call."""
-    return dataclasses.replace(
-        identity,
-        country=read_country(picked) or identity.country,
-        ja4=read_label(picked, JA4_HEADERS[0]),
-        end_user=read_label(picked, END_USER_HEADERS[0]),
+def _attributed(address: str | None, picked: Headers) -> Call:
+    """The call with what a trusted proxy says of it."""
+    return Call(
+        address, read_country(picked), read_label(picked, JA4_HEADERS[0]), read_label(picked, END_USER_HEADERS[0])
     )
 
 

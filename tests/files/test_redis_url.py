@@ -36,7 +36,7 @@ async def test_one_server(redis_url: str) -> None:
 
 
 async def test_a_cluster() -> None:
-    with running_redis("--cluster-enabled", "yes") as server:
+    with running_redis("--cluster-enabled", "yes", "--cluster-port", str(free_port())) as server:
         with server.client() as plain:
             plain.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
             while b"cluster_state:ok" not in plain.execute_command("CLUSTER", "INFO"):

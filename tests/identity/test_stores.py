@@ -147,7 +147,7 @@ def test_an_unusable_url_is_told_without_its_password(url: str) -> None:
 
 
 def test_keys_in_a_cluster_stand_in_one_slot_and_are_read_whole() -> None:
-    with running_redis("--cluster-enabled", "yes") as server:
+    with running_redis("--cluster-enabled", "yes", "--cluster-port", str(free_port())) as server:
         with server.client() as plain:
             plain.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
             while b"cluster_state:ok" not in plain.execute_command("CLUSTER", "INFO"):
