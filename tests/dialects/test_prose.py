@@ -367,3 +367,36 @@ def test_the_sdks_own_accumulators_put_the_written_text_together(name: str) -> N
     stream = b"".join(STREAMS[name])
     assert final_texts(name, stream) == TEXT
     assert final_texts(name, run(reader_of(name), [stream])) == TEXT.upper()
+
+
+@pytest.mark.parametrize(
+    ("choice", "more"),
+    [
+        (b'"content":"a b"', b'"x":{"content":"a b"}'),
+        (b'"content":"\\u0061 b"', b'"x":{"content":"a b"}'),
+        (b'"content" : "a b"', b'"x":{"content":"a b"}'),
+        (b'"content":"a b"', b'"x":"\\"content\\":\\"a b\\""'),
+        (b'"con\\u0074ent":"a b"', b'"x":{"content":"a b"}'),
+    ],
+)
+def test_only_the_prose_is_written_where_another_member_looks_like_it(choice: bytes, more: bytes) -> None:
+    row = b'{"id":"c","choices":[{"index":0,"delta":{%b},"finish_reason":"stop"}],%b}'
+    out = run(reader_of("chat"), [event(row % (choice, more))])
+    assert more in out
+    assert prose_of("chat", out) == {0: "A B"}
+
+
+@pytest.mark.parametrize("response", [{"output": []}, {"output": None}, {"output": [{"content": []}]}, {}])
+def test_a_last_event_that_repeats_no_text_still_comes_after_the_held_tail(response: dict[str, Any]) -> None:
+    last = event({"type": "response.completed", "sequence_number": 5, "response": response}, "response.completed")
+    delta = {
+        "type": "response.output_text.delta",
+        "item_id": "i",
+        "output_index": 0,
+        "content_index": 0,
+        "delta": "a b",
+    }
+    out = run(reader_of("responses"), [event({**delta, "sequence_number": 4}), last])
+    assert prose_of("responses", out) == {(0, 0): "A B"}
+    assert [obj["sequence_number"] for obj in objects_of(out)] == [4, 5, 6]
+    assert objects_of(out)[-1]["response"] == response
