@@ -14,7 +14,7 @@ import cel
 from gateway.policy.condition_types import check_types
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from gateway.types import Identity, RequestFacts, Standing
 
@@ -54,9 +54,9 @@ class Condition:
     names: tuple[str, ...]
     program: cel.Program
 
-    def holds(self, values: Mapping[str, Any]) -> bool:
-        """Whether it holds for ``values``, which has every variable in ``names``."""
-        return self.program.execute({name: values[name] for name in self.names}) is True
+    def holds(self, context: cel.Context | dict[str, Any]) -> bool:
+        """Whether it holds where ``context`` has every variable in ``names``."""
+        return self.program.execute(context) is True
 
 
 def compile_condition(source: str) -> Condition:
@@ -75,30 +75,48 @@ def compile_condition(source: str) -> Condition:
     return Condition(source, tuple(program.variables()), program)
 
 
-def condition_values(
-    identity: Identity, facts: RequestFacts, standing: Standing, plan: str, now_s: float
-) -> dict[str, Any]:
-    """Every variable of a condition for one request; absent texts are ``''``."""
-    age_s = -1.0 if identity.created_at is None else max(0.0, now_s - identity.created_at)
-    day_s = int(now_s) % 86_400
-    return {
-        "account": identity.account,
-        "organisation": identity.org or "",
-        "plan": plan,
-        "country": (identity.country or "").upper(),
-        "verified": identity.verified,
-        "declared_use": identity.declared_use or "",
-        "account_age_days": int(age_s // 86_400) if age_s >= 0 else -1,
-        "model": facts.model.lower(),
-        "route": facts.route,
-        "family": facts.family.value,
-        "stream": facts.stream,
-        "max_output_tokens": min(facts.max_output_tokens or 0, _MAX_INT),
-        "choices": min(facts.choices, _MAX_INT),
-        "input_chars": min(facts.input_chars, _MAX_INT),
-        "body_bytes": min(facts.body_bytes, _MAX_INT),
-        "logprobs": facts.logprobs,
-        "level": standing.level.value,
-        "hour": day_s // 3_600,
-        "weekday": (int(now_s) // 86_400 + 3) % 7,  # 1 January 1970 was a Thursday
-    }
+@dataclass(frozen=True, slots=True)
+class Values:
+    """One request as conditions see it; a variable is only worked out where a condition reads it."""
+
+    identity: Identity
+    facts: RequestFacts
+    standing: Standing
+    plan: str
+    now_s: float
+
+    def of(self, names: Iterable[str]) -> dict[str, Any]:
+        """The variables in ``names``; absent texts are ``''``."""
+        return {name: _VALUES[name](self) for name in names}
+
+    def context(self, names: Iterable[str]) -> cel.Context:
+        """The same, converted once for several conditions (the conversion is what a condition costs)."""
+        return cel.Context(variables=self.of(names))
+
+
+def _age_days(values: Values) -> int:
+    made_at = values.identity.created_at
+    return -1 if made_at is None else int(max(0.0, values.now_s - made_at) // 86_400)
+
+
+_VALUES: Final[Mapping[str, Callable[[Values], Any]]] = {
+    "account": lambda values: values.identity.account,
+    "organisation": lambda values: values.identity.org or "",
+    "plan": lambda values: values.plan,
+    "country": lambda values: (values.identity.country or "").upper(),
+    "verified": lambda values: values.identity.verified,
+    "declared_use": lambda values: values.identity.declared_use or "",
+    "account_age_days": _age_days,
+    "model": lambda values: values.facts.model.lower(),
+    "route": lambda values: values.facts.route,
+    "family": lambda values: values.facts.family.value,
+    "stream": lambda values: values.facts.stream,
+    "max_output_tokens": lambda values: min(values.facts.max_output_tokens or 0, _MAX_INT),
+    "choices": lambda values: min(values.facts.choices, _MAX_INT),
+    "input_chars": lambda values: min(values.facts.input_chars, _MAX_INT),
+    "body_bytes": lambda values: min(values.facts.body_bytes, _MAX_INT),
+    "logprobs": lambda values: values.facts.logprobs,
+    "level": lambda values: values.standing.level.value,
+    "hour": lambda values: int(values.now_s) % 86_400 // 3_600,
+    "weekday": lambda values: (int(values.now_s) // 86_400 + 3) % 7,  # 1 January 1970 was a Thursday
+}

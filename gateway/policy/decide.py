@@ -15,7 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.policy.conditions import condition_values
+import cel
+
+from gateway.policy.conditions import Values
 from gateway.policy.language import ROUTE_PATHS
 from gateway.policy.notation import best_match, literal_length
 from gateway.policy.parts import CustomerPlan, Exemption, Parts, PassThrough, UpstreamSpec, all_budgets
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 NOT_ALLOWED: Final = "This request is not allowed for your account. Contact support if you think this is a mistake."
 """One wording for every refusal, so that it tells nobody which rule refused (OARS: refusals leak)."""
+_NOTHING: Final = cel.Context(variables={})
 _KEPT_GROUPS = 8_192
 _KEPT_PLANS = 16_384
 
@@ -67,6 +70,7 @@ class PolicySet:
         self._templates: dict[tuple[Any, ...], _Template] = {}
         self._plans: dict[tuple[Any, ...], Plan] = {}
         self._serial = 0
+        self._personal_exemptions: Final = any(exemption.rule.personal for exemption in parts.exempt)
 
     def decide(self, identity: Identity, facts: RequestFacts, standing: Standing, now_s: float) -> Plan:
         """What ``facts`` gets when ``identity`` asks with ``standing`` at ``now_s`` (an expired one is none)."""
@@ -81,14 +85,13 @@ class PolicySet:
         if pending:
             matched += self._fitting(pending, identity, facts, standing, now_s)
             whole_key = (key, tuple(rule.index for rule in matched), None)
-        spared: frozenset[str] = frozenset()
-        if standing.level is not Level.NONE and self.parts.exempt:
-            spared = self.spared(self.asked(identity, facts, standing), identity)
-            whole_key = (*whole_key[:2], spared)
+        if self._personal_exemptions and standing.level is not Level.NONE:
+            whole_key = (*whole_key[:2], self.spared(self.asked(identity, facts, standing), identity))
         template = self._templates.get(whole_key)
         if template is None:
             asked = self.asked(identity, facts, standing)
-            fields, budgets = self._combine(asked, matched, self._standing_effect(standing.level, spared))
+            effect = self._standing_effect(standing.level, self.spared(asked, identity))
+            fields, budgets = self._combine(asked, matched, effect)
             template = self._keep(whole_key, fields, budgets)
         return self._plan_of(template, identity, facts, standing)
 
@@ -169,10 +172,12 @@ class PolicySet:
         self, rules: tuple[Rule, ...], identity: Identity, facts: RequestFacts, standing: Standing, now_s: float
     ) -> tuple[Rule, ...]:
         """Those of ``rules`` whose account, address, share and condition hold."""
-        values = None
-        if any(rule.condition is not None for rule in rules):
-            values = condition_values(identity, facts, standing, self.plan_name(identity), now_s)
-        return tuple(rule for rule in rules if rule.fits_person(identity, values))
+        context = None
+        if names := {name for rule in rules if rule.condition is not None for name in rule.condition.names}:
+            context = Values(identity, facts, standing, self.plan_name(identity), now_s).context(names)
+        elif any(rule.condition is not None for rule in rules):
+            context = _NOTHING
+        return tuple(rule for rule in rules if rule.fits_person(identity, context))
 
     def _keep(self, key: tuple[Any, ...], fields: dict[str, Any], budgets: tuple[Budget, ...]) -> _Template:
         """Keep what was decided for all accounts of ``key``."""
@@ -204,7 +209,7 @@ class PolicySet:
         return [
             exemption
             for exemption in self.parts.exempt
-            if exemption.rule.match.fits_group(asked) and exemption.rule.fits_person(identity, None)
+            if exemption.rule.match.fits_group(asked) and exemption.rule.fits_person(identity)
         ]
 
     def _standing_effect(self, level: Level, spared: frozenset[str]) -> Effect:

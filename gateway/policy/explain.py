@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from gateway.policy.conditions import condition_values
+from gateway.policy.conditions import Values
 from gateway.types import NO_STANDING
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def explain(
         standing = NO_STANDING
     plan = policies.decide(identity, facts, standing, now_s)
     asked = policies.asked(identity, facts, standing)
-    values = condition_values(identity, facts, standing, asked.plan, now_s)
+    values = Values(identity, facts, standing, asked.plan, now_s)
 
     def consider(rule: Rule) -> Considered:
         found = [*rule.match.checks(asked), *rule.personal_checks(identity, values)]

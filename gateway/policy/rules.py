@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from gateway.policy.notation import best_match, literal_length
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from gateway.policy.conditions import Condition
+    import cel
+
+    from gateway.policy.conditions import Condition, Values
     from gateway.policy.language import MatchSpec
     from gateway.types import Budget, Identity, RequestFacts
 
@@ -156,13 +158,17 @@ class Rule:
         """How specific it is, as a tuple that compares."""
         return self.match.specificity(conditional=self.condition is not None)
 
-    def fits_person(self, identity: Identity, values: Mapping[str, Any] | None) -> bool:
-        """Whether account, address, share and condition hold; ``values`` are those of conditions."""
-        return all(holds for _, _, _, holds in self.personal_checks(identity, values))
+    def fits_person(self, identity: Identity, context: cel.Context | None = None) -> bool:
+        """Whether account, address, share and condition hold; ``context`` has the condition's variables."""
+        match = self.match
+        return (
+            (match.account is None or identity.account in match.account)
+            and (match.address is None or inside(match.address, identity.address))
+            and (self.share is None or share_of(self.name, identity.account) < self.share)
+            and (self.condition is None or (context is not None and self.condition.holds(context)))
+        )
 
-    def personal_checks(
-        self, identity: Identity, values: Mapping[str, Any] | None
-    ) -> Iterator[tuple[str, Any, Any, bool]]:
+    def personal_checks(self, identity: Identity, values: Values) -> Iterator[tuple[str, Any, Any, bool]]:
         """(key, wanted, got, whether it holds) for account, address, share and condition."""
         match = self.match
         if match.account is not None:
@@ -173,9 +179,8 @@ class Rule:
             place = share_of(self.name, identity.account)
             yield "share", self.share, round(place, 4), place < self.share
         if self.condition is not None:
-            assert values is not None
-            got = {name: values[name] for name in self.condition.names}
-            yield "if", self.condition.source, got, self.condition.holds(values)
+            got = values.of(self.condition.names)
+            yield "if", self.condition.source, got, self.condition.holds(got)
 
 
 @lru_cache(maxsize=16_384)

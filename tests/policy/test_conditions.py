@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.policy.conditions import MAX_CHARS, VARIABLES, compile_condition, condition_values
+from gateway.policy.conditions import MAX_CHARS, VARIABLES, Values, compile_condition
 from gateway.types import Level
 from tests.policy.helpers import asks, caller, standing
 
@@ -12,8 +12,7 @@ MONDAY_NOON_S = 1_767_614_400.0
 
 
 def values(**more: object) -> dict[str, object]:
-    found = condition_values(caller(), asks(), standing("none"), "free", MONDAY_NOON_S)
-    assert set(found) == set(VARIABLES)
+    found = Values(caller(), asks(), standing("none"), "free", MONDAY_NOON_S).of(VARIABLES)
     return {**found, **more}
 
 
@@ -36,9 +35,8 @@ def test_conditions_hold_or_do_not(source: str, holds: bool) -> None:
 
 def test_every_variable_has_the_type_it_is_said_to_have() -> None:
     for facts in (asks(), asks(max_output_tokens=10**30, choices=10**30, input_chars=10**30, body_bytes=10**30)):
-        found = condition_values(
-            caller(created_at=MONDAY_NOON_S - 86_400 * 2.5), facts, standing("watch"), "free", MONDAY_NOON_S
-        )
+        who = caller(created_at=MONDAY_NOON_S - 86_400 * 2.5)
+        found = Values(who, facts, standing("watch"), "free", MONDAY_NOON_S).of(VARIABLES)
         for name, (kind, _) in VARIABLES.items():
             assert type(found[name]) is kind, name
             compile_condition(f"{name} == {name}").holds(found)
