@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gateway.analysis import grounds, templates
+from gateway.analysis import evidence, grounds, templates
 from gateway.analysis.book import PhraseBook
 from gateway.analysis.cohort import Cohort
 from gateway.analysis.config import MATCH_BITS, AnalysisConfig
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 _WINDOW_S: Final = 3 * 86_400.0
 _QUIET_S: Final = 1.5 * 86_400.0
+_GROWTH: Final = 1.04
+_FRESH: Final = 30
+_SAME_AGE_S: Final = 43_200.0
+_OWNED: Final = 0.6
+_MIN_SAID: Final = 5
+_WARM_UP_S: Final = 1.5 * 86_400.0
 
 
 @dataclass(slots=True)
@@ -34,6 +40,8 @@ class Cluster:
     id: str
     members: dict[int, float] = field(default_factory=dict)
     bits: dict[int, float] = field(default_factory=dict)
+    numbers: dict[int, float] = field(default_factory=dict)
+    born_s: float = 0.0
     first_enforced_s: float | None = None
     renewed_s: float = 0.0
     version: int = 0
@@ -53,6 +61,10 @@ class Analyzer:
         self._clusters: dict[str, Cluster] = {}
         self._by_phrase: dict[int, tuple[str, float]] = {}
         self._next_tick_s: float | None = None
+        self._opened_s = 0.0
+        self._looked_rows = 0
+        self._adoption: dict[int, float] = {}
+        self._intents: list[float] = []
 
     def know(self, account: str, traits: Mapping[str, Any]) -> None:
         """Enter an account's directory traits, before its first request counts."""
@@ -66,7 +78,7 @@ class Analyzer:
             return
         if self._by_phrase and (cluster := self._match(phrases)) is not None:
             self._join(self._clusters[cluster], number, ts)
-        self._book.note(ts, number, phrases)
+        self._book.note(ts, number, phrases, traits.get("int", 0))
 
     def _match(self, phrases: list[int]) -> str | None:
         scores: dict[str, float] = {}
@@ -89,80 +101,129 @@ class Analyzer:
         """Whether a pass is due at ``now_s``."""
         if self._next_tick_s is None:
             self._next_tick_s = now_s + self.config.tick_s
+            self._opened_s = now_s
         return now_s >= self._next_tick_s
 
     def tick(self, now_s: float) -> list[Verdict]:
         """One pass; the verdicts on clusters that changed."""
         self._next_tick_s = now_s + self.config.tick_s
         self._book.forget(now_s - _WINDOW_S)
-        rows = templates.Rows(*self._book.rows())
-        if rows.account.size:
-            self._look(rows, now_s)
+        if self._book.kept >= self._looked_rows * _GROWTH + _FRESH:
+            self._look(self._book.rows(), now_s)
+            self._looked_rows = self._book.kept
+        self._looked_rows = min(self._looked_rows, self._book.kept)
         return [self._verdict(cluster, now_s) for cluster in self._clusters.values() if cluster.changed]
 
     def _look(self, rows: templates.Rows, now_s: float) -> None:
+        """Find templates in the kept requests, weigh each group's accounts, put the rest in the background."""
+        for cluster in self._clusters.values():
+            self._extend(cluster, rows, self._weights(cluster.numbers), now_s)
         numbered = len(self._book)
         counts = templates.account_counts(rows, numbered)
-        candidates = np.flatnonzero(counts >= self.config.min_entities)
+        candidates = np.flatnonzero(counts >= _MIN_SAID)
         candidates = candidates[np.argsort(-counts[candidates], kind="stable")]
         found = templates.find(rows, candidates, numbered)
         quiet: list[NDArray[np.int64]] = []
         lonely = np.zeros(numbered, bool)
         lonely[candidates] = True
-        for group in templates.merge(found, rows):
+        for group in templates.merge(found, rows, [self._born_s([one]) for one in found]):
             phrases = np.concatenate([template.phrases for template in group])
             lonely[phrases] = False
             if self._consider(group, rows, now_s):
-                old = np.array([self._book.first_s[phrase] for phrase in phrases.tolist()]) < now_s - _QUIET_S
-                quiet.append(phrases[old])
-        alone = np.flatnonzero(lonely)
-        quiet.append(alone[[self._book.first_s[phrase] < now_s - _QUIET_S for phrase in alone.tolist()]])
+                quiet.append(phrases)
+        quiet.append(np.flatnonzero(lonely))
         mute = np.concatenate(quiet)
+        mute = mute[self._book.born_s[mute] < now_s - _QUIET_S]
         if mute.size:
             self._book.mute(mute)
 
     def _consider(self, group: list[templates.Template], rows: templates.Rows, now_s: float) -> bool:
         """Weigh a group of templates and enforce where the grounds suffice; whether it is background."""
-        matched = np.unique(np.concatenate([template.matched for template in group]))
-        accounts = rows.account[matched]
-        _, first = np.unique(accounts, return_index=True)
-        everybody = [int(number) for number in accounts[np.sort(first)] if not self._is_exempt(int(number))]
+        bits = np.zeros(len(self._book))
+        for template in group:
+            bits[template.phrases] = np.maximum(template.bits, 0.0)
+        born_s = self._born_s(group)
+        known = self._owner(self._senders(rows, bits))
+        if known is not None and born_s >= known.born_s - _SAME_AGE_S:
+            self._extend(known, rows, np.maximum(bits, self._weights(known.numbers)), now_s)
+            return False
+        if born_s >= self._opened_s + _WARM_UP_S:
+            bits = templates.grow(rows, bits, self._book.born_s >= born_s - _SAME_AGE_S, 0.35)
+        everybody = self._senders(rows, bits)
         holders = self.cohort.holders(everybody)
         if len(holders) < self.config.min_entities:
             return True
         inside = np.zeros(len(self.cohort), bool)
         inside[everybody] = True
-        found = grounds.weigh(self.cohort, holders, inside, self.config)
+        wants = rows.wants[templates.scores(rows, bits) >= MATCH_BITS]
+        given = {"content": self._content(born_s, holders), "intent": self._intent(wants)}
+        found = grounds.weigh(self.cohort, holders, inside, self.config, **given)
         if self.trace is not None:
-            self.trace(now_s, group, everybody, holders, found)
+            self.trace(now_s, int((bits > 0).sum()), everybody, holders, found)
         if found.suffice(self.config):
-            self._enforce(group, rows, everybody, found, now_s)
+            name = f"c{len(self._clusters) + 1}"
+            cluster = Cluster(name, first_enforced_s=now_s, born_s=born_s, reasons=found.words())
+            self._clusters[name] = cluster
+            self._extend(cluster, rows, bits, now_s)
+            return False
         return found.combined < 1.0
+
+    def _senders(self, rows: templates.Rows, bits: NDArray[np.float64]) -> list[int]:
+        """Accounts that sent a matching request, in the order of their first, without the exempt."""
+        accounts = rows.account[templates.scores(rows, bits) >= MATCH_BITS]
+        _, first = np.unique(accounts, return_index=True)
+        return [number for number in accounts[np.sort(first)].tolist() if not self._is_exempt(number)]
+
+    def _owner(self, accounts: list[int]) -> Cluster | None:
+        """The cluster that most of these accounts are members of already."""
+        for cluster in self._clusters.values():
+            if accounts and sum(number in cluster.members for number in accounts) >= _OWNED * len(accounts):
+                return cluster
+        return None
 
     trace: Any = None
 
-    def _enforce(
-        self, group: list[templates.Template], rows: templates.Rows, accounts: list[int], found: grounds.Grounds, now_s: float
-    ) -> None:
-        votes: dict[str, int] = {}
-        for cluster in self._clusters.values():
-            votes[cluster.id] = sum(number in cluster.members for number in accounts)
-        best = max(votes, key=votes.__getitem__, default=None)
-        if best is None or votes[best] < 0.3 * len(accounts):
-            best = f"c{len(self._clusters) + 1}"
-            self._clusters[best] = Cluster(best, first_enforced_s=now_s)
-        cluster = self._clusters[best]
-        for number in accounts:
+    def _weights(self, numbers: Mapping[int, float]) -> NDArray[np.float64]:
+        bits = np.zeros(len(self._book))
+        bits[list(numbers)] = list(numbers.values())
+        return bits
+
+    def _extend(self, cluster: Cluster, rows: templates.Rows, bits: NDArray[np.float64], now_s: float) -> None:
+        """Grow a cluster's template from ``bits`` and take in the accounts that send it."""
+        grown = templates.grow(rows, bits, self._book.born_s >= cluster.born_s - _SAME_AGE_S, 0.9)
+        numbers = {phrase: float(grown[phrase]) for phrase in np.flatnonzero(grown).tolist()}
+        if numbers != cluster.numbers:
+            for code in cluster.bits:
+                del self._by_phrase[code]
+            hashes = self._book.hashes
+            cluster.numbers = {phrase: bits for phrase, bits in numbers.items() if hashes[phrase] not in self._by_phrase}
+            cluster.bits = {hashes[phrase]: bits for phrase, bits in cluster.numbers.items()}
+            self._by_phrase.update({code: (cluster.id, bits) for code, bits in cluster.bits.items()})
+            cluster.changed = True
+        senders = self._senders(rows, self._weights(cluster.numbers))
+        for number in senders:
             self._join(cluster, number, now_s)
-        pairs = [pair for one in group for pair in zip(one.phrases.tolist(), one.bits.tolist(), strict=True)]
-        for phrase, bits in pairs:
-            code = self._book.hashes[phrase]
-            if code not in self._by_phrase:
-                self._by_phrase[code] = (best, bits)
-                cluster.bits[code] = bits
-                cluster.changed = True
-        cluster.reasons = found.words()
-        cluster.renewed_s = now_s
+        if senders:
+            cluster.renewed_s = now_s
+
+    def _born_s(self, group: list[templates.Template]) -> float:
+        """When most of a group's phrases were first said twice."""
+        return float(np.median(self._book.born_s[np.concatenate([one.phrases for one in group])]))
+
+    def _content(self, born_s: float, holders: list[int]) -> float:
+        """E-value that a new template gathers unrelated holders faster than benign new templates do."""
+        if born_s < self._opened_s + _WARM_UP_S:
+            return 1.0
+        active = self.cohort.active_holders(born_s)
+        log_e = evidence.rate_log_e(len(holders), max(active, len(holders)), self.config.benign_adoption)
+        return evidence.hedge(log_e, self.config.family_cap)
+
+    def _intent(self, wants: NDArray[np.int64]) -> float:
+        """E-value of the share of requests with an intent, ranked among all templates of the population."""
+        share = float((wants > 0).mean())
+        value = evidence.rank_e(share, self._intents[-200:]) if share > 0.5 else 0.5
+        self._intents.append(share)
+        return value
 
     def _verdict(self, cluster: Cluster, now_s: float) -> Verdict:
         cluster.changed = False

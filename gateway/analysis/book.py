@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from gateway.analysis.templates import Rows
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -36,12 +38,13 @@ class PhraseBook:
         self._rows: list[NDArray[np.int32]] = []
         self._accounts: list[int] = []
         self._times: list[float] = []
+        self._wants: list[int] = []
 
     def __len__(self) -> int:
         """How many phrases have numbers."""
         return len(self.hashes)
 
-    def note(self, ts: float, account: int, phrases: list[int]) -> NDArray[np.int32]:
+    def note(self, ts: float, account: int, phrases: list[int], wants: int = 0) -> NDArray[np.int32]:
         """Enter a request's phrases; the numbers of those that have one (and keep them as a row)."""
         codes = np.array(phrases, np.uint64)
         slots = (codes & self._mask).astype(np.int64)
@@ -65,6 +68,7 @@ class PhraseBook:
             self._rows.append(row)
             self._accounts.append(account)
             self._times.append(ts)
+            self._wants.append(wants)
         return row
 
     def _number(self, ts: float, slots: NDArray[np.int64], codes: NDArray[np.uint64]) -> None:
@@ -75,14 +79,20 @@ class PhraseBook:
         if len(self.hashes) > self._muted.size:
             self._muted = np.concatenate([self._muted, np.zeros(max(slots.size, self._muted.size), bool)])
 
+    @property
+    def born_s(self) -> NDArray[np.float64]:
+        """When each numbered phrase was first said by a second account."""
+        return np.array(self.first_s)
+
     def mute(self, phrases: NDArray[np.int64]) -> None:
         """Leave phrases of the background out of rows, those kept and those to come."""
         self._muted[phrases] = True
-        kept = [(row[~self._muted[row]], account, ts) for row, account, ts in zip(self._rows, self._accounts, self._times, strict=True)]
-        kept = [entry for entry in kept if entry[0].size > 1]
-        self._rows = [entry[0] for entry in kept]
-        self._accounts = [entry[1] for entry in kept]
-        self._times = [entry[2] for entry in kept]
+        rows = [row[~self._muted[row]] for row in self._rows]
+        keep = [place for place, row in enumerate(rows) if row.size > 1]
+        self._rows = [rows[place] for place in keep]
+        self._accounts = [self._accounts[place] for place in keep]
+        self._times = [self._times[place] for place in keep]
+        self._wants = [self._wants[place] for place in keep]
 
     def unmute(self) -> None:
         """Look at every phrase again."""
@@ -92,12 +102,20 @@ class PhraseBook:
         """Drop rows older than ``before_s``; numbers stay."""
         keep = next((i for i, ts in enumerate(self._times) if ts >= before_s), len(self._times))
         if keep:
-            del self._rows[:keep], self._accounts[:keep], self._times[:keep]
+            del self._rows[:keep], self._accounts[:keep], self._times[:keep], self._wants[:keep]
 
-    def rows(self, start: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]:
-        """(row of each entry, phrase of each entry, account of each row, time of each row) from row ``start``."""
-        rows = self._rows[start:]
-        lengths = np.fromiter((row.size for row in rows), np.int64, len(rows))
-        index = np.repeat(np.arange(len(rows), dtype=np.int64), lengths)
-        phrases = np.concatenate(rows) if rows else np.empty(0, np.int32)
-        return index, phrases, np.array(self._accounts[start:], np.int64), np.array(self._times[start:])
+    @property
+    def kept(self) -> int:
+        """How many rows are kept."""
+        return len(self._rows)
+
+    def rows(self) -> Rows:
+        """The kept requests."""
+        lengths = np.fromiter((row.size for row in self._rows), np.int64, len(self._rows))
+        return Rows(
+            request=np.repeat(np.arange(len(self._rows), dtype=np.int64), lengths),
+            phrase=np.concatenate(self._rows) if self._rows else np.empty(0, np.int32),
+            account=np.array(self._accounts, np.int64),
+            ts=np.array(self._times),
+            wants=np.array(self._wants, np.int64),
+        )

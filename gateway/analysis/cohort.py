@@ -156,6 +156,10 @@ class Cohort:
         """What stands for everybody who openly belongs together with the account."""
         return self._find(("account", number))
 
+    def active_holders(self, since_s: float) -> int:
+        """How many holders have sent a request since ``since_s``."""
+        return len({self.holder(number) for number, last_s in enumerate(self.last_s) if last_s >= since_s})
+
     def holders(self, accounts: list[int]) -> list[int]:
         """The first account of each holder, in order."""
         seen: set[Any] = set()

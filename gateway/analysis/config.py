@@ -23,6 +23,8 @@ class AnalysisConfig:
     family_e: float = 8.0
     benign_share: float = 0.02
     """Share of a benign group that may repeat each other's linkage values without being one operator."""
+    benign_adoption: float = 0.04
+    """Share of the active account holders that a benign new template gathers at most: a viral prompt."""
     horizon_s: float = 45 * 86_400.0
     """Traits and members not seen for so long are forgotten: the length of the longest reported campaign."""
     verdict_s: float = 14 * 86_400.0

@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from scipy import special
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +68,24 @@ def repeat_log_e(values: NDArray[np.int64], base: NDArray[np.float64], benign_sh
     larger = [share for share in SHARES if share > benign_share]
     alternative = np.logaddexp.reduce(gain(larger)) - np.log(len(larger))
     return float(alternative - gain(np.linspace(0.0, benign_share, NULL_STEPS).tolist()).max())
+
+
+def rate_log_e(hits: int, trials: int, null_rate: float) -> float:
+    """Natural log of the e-value that a rate exceeds ``null_rate``, 0 < null_rate < 1.
+
+    A uniform mixture of all larger rates against the null's most likely rate (<= null_rate); one trial is one
+    account holder. Exact at any stopping time. 0 trials give 0.
+
+    >>> rate_log_e(0, 0, 0.1)
+    0.0
+    """
+    if trials == 0:
+        return 0.0
+    a, b = hits + 1.0, trials - hits + 1.0
+    log_mixture = special.betaln(a, b) + np.log(max(special.betaincc(a, b, null_rate), 1e-300)) - np.log1p(-null_rate)
+    rate = min(null_rate, hits / trials)
+    log_null = special.xlogy(hits, rate) + special.xlog1py(trials - hits, -rate)
+    return float(log_mixture - log_null)
 
 
 def hedge(log_e: float, cap: float) -> float:

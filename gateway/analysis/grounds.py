@@ -81,9 +81,11 @@ def weigh(
     """
     cap = config.family_cap
     logs = {kind: repeats(cohort, kind, members, inside, config.benign_share) for kind in (*PROVENANCE, "ja4")}
+    hedged = {kind: evidence.hedge(value, cap) for kind, value in logs.items()}
+    address = evidence.average([hedged["snet"], hedged["net"]])
     families = {
-        "protocol": evidence.hedge(logs["ja4"], cap),
-        "provenance": min(cap, evidence.average([evidence.hedge(logs[kind], cap * 5) for kind in PROVENANCE])),
+        "protocol": hedged["ja4"],
+        "provenance": min(cap, evidence.product([hedged["mail"], hedged["phone"], hedged["hour"], address])),
         **{name: min(cap, value) for name, value in given.items()},
     }
     text = evidence.average([families[name] for name in ("content", "intent") if name in families])
