@@ -574,6 +574,48 @@ async def test_free_connection_of_another_origin_makes_room() -> None:
         await transport.aclose()
 
 
+async def test_caller_that_leaves_when_it_is_its_turn_gives_its_turn_on() -> None:
+    finish = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        await finish.wait()
+        await peer.send(b"ok")
+        await always(peer)
+
+    async with serve(script) as server:
+        transport = open_transport(UpstreamTimeouts(connect_s=2), max_connections=1)
+        first = await transport.handle_async_request(post(server.url))
+        second = asyncio.create_task(answer(transport, post(server.url)))
+        third = asyncio.create_task(answer(transport, post(server.url)))
+        await asyncio.sleep(0)
+        finish.set()
+        assert await anext(aiter(first.stream)) == b"ok"  # type: ignore[arg-type]
+        second.cancel()  # it was told that there is room, and has not run yet
+        assert await third == (200, b"ok")
+        assert second.cancelled()
+        await transport.aclose()
+
+
+async def test_connections_that_are_free_for_too_long_are_closed(pooled: httpx.AsyncBaseTransport) -> None:
+    gone = asyncio.Semaphore(0)
+
+    async def script(peer: Peer) -> None:
+        try:
+            await always(peer)
+        finally:
+            gone.release()
+
+    async with serve(script) as server:
+        await asyncio.gather(*(answer(pooled, post(server.url)) for _ in range(2)))
+        (free,) = pooled._free.values()  # type: ignore[attr-defined]
+        free[0].free_since_s -= KEEP_ALIVE_S + 1
+        assert await answer(pooled, post(server.url)) == (200, b"ok")
+        await asyncio.wait_for(gone.acquire(), AT_ONCE_S)
+        assert len(free) == 1
+
+
 async def test_no_room_in_time_is_a_timeout() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
