@@ -207,3 +207,22 @@ def test_a_megabyte_of_escapes_and_a_thousand_levels_are_no_trouble() -> None:
     assert edited("chat", long, max_output_tokens=3) == long.replace(b'"max_tokens":5', b'"max_tokens":3')
     deep = body_of("chat", max_tokens=5)[:-1] + b',"x":' + b"[" * 900 + b"]" * 900 + b"}"
     assert edited("chat", deep, max_output_tokens=3) == deep.replace(b'"max_tokens":5', b'"max_tokens":3')
+
+
+@pytest.mark.parametrize(
+    ("budget", "limit", "expected"),
+    [
+        (1999, 2000, 1999),
+        (2000, 2000, 1999),
+        (2001, 2000, 1999),
+        (1024, 1025, 1024),
+        (1025, 1025, 1024),
+        (1024, 1024, 1024),
+    ],
+)
+def test_a_thinking_budget_stays_below_a_lowered_cap_and_at_its_own_least(
+    budget: int, limit: int, expected: int
+) -> None:
+    thinking = {"type": "enabled", "budget_tokens": budget}
+    new = edited("messages", body_of("messages", max_tokens=9000, thinking=thinking), max_output_tokens=limit)
+    assert (json.loads(new)["max_tokens"], json.loads(new)["thinking"]["budget_tokens"]) == (limit, expected)
