@@ -34,6 +34,7 @@ while sys.stdin.buffer.read(1):
     event = Event(id=str(number), ts=time.time(), outcome=Outcome.ANSWERED, family="openai", route="r", status=200,
                   traits={"pad": "x" * 2000})
     sink.append(event)
+    sum(range(20_000))  # what else a request costs: some 3,000 a second, about what one worker can answer
     sys.stdout.write(f"{event.ts!r}\\n")
     sys.stdout.flush()
     number += 1
