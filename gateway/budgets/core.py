@@ -129,12 +129,24 @@ class Shapes:
 
     def line(self, charge: Charge, amount: int = 0, floor: int = 0) -> Line:
         """The line of one charge."""
-        budget = charge.budget
-        shape = self.of(budget)
-        tag = f"{budget.subject.value}:{charge.value}"
-        return Line(f"{tag}:{budget.name}{shape.suffix}", shape, amount, floor, tag)
+        shape = self.of(charge.budget)
+        tag = shape.subject + charge.value
+        return Line(tag + shape.suffix, shape, amount, floor, tag)
 
-    def lines(self, charges: Sequence[Charge], amounts: Amounts, floors: Amounts) -> list[Line]:
-        """The lines of a request, in the order of its charges."""
-        line = self.line
-        return [line(charge, amounts.of(charge.budget.unit), floors.of(charge.budget.unit)) for charge in charges]
+    def lines(self, charges: Sequence[Charge], amounts: Amounts, floors: Amounts | None = None) -> list[Line]:
+        """The lines of a request, in the order of its charges; without ``floors`` they are the amounts."""
+        spent = _by_unit(amounts)
+        kept = spent if floors is None else _by_unit(floors)
+        made = []
+        for charge in charges:
+            shape = self.of(charge.budget)
+            tag = shape.subject + charge.value
+            unit = shape.unit
+            made.append(Line(tag + shape.suffix, shape, spent[unit], kept[unit], tag))
+        return made
+
+
+def _by_unit(amounts: Amounts) -> tuple[int, ...]:
+    """``Amounts.of`` for every unit at once, in the order of ``UNITS``."""
+    inputs, outputs = amounts.input_tokens, amounts.output_tokens
+    return amounts.requests, inputs, outputs, inputs + outputs, amounts.cost_microusd, 1

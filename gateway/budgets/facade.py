@@ -64,7 +64,7 @@ def floor_of(amounts: Amounts) -> Amounts:
     """
     tokens = amounts.input_tokens + amounts.output_tokens
     cost = amounts.cost_microusd * amounts.input_tokens // tokens if tokens else amounts.cost_microusd
-    return replace(amounts, output_tokens=0, cost_microusd=cost)
+    return Amounts(requests=amounts.requests, input_tokens=amounts.input_tokens, cost_microusd=cost)
 
 
 class Budgets:
@@ -144,7 +144,7 @@ class Budgets:
             return
         if grant.degraded:
             shares = [charge for charge in grant.charges if _is_local(charge.budget)]
-            lines = self._shapes.lines([self._share(charge) for charge in shares], actual, actual)
+            lines = self._shapes.lines([self._share(charge) for charge in shares], actual)
             self._fallback.settle_now(grant.reservation, lines, self._fallback.now_us())
         await self._settle(grant.reservation, grant.charges, actual)
 
@@ -230,9 +230,9 @@ class Budgets:
         decision: Decision,
     ) -> Grant | Refusal:
         if not decision.granted:
-            self.metrics.decisions.labels("refused", "store").inc()
+            self.metrics.refused.inc()
             return refuse(lines, decision)
-        self.metrics.decisions.labels("granted", "store").inc()
+        self.metrics.granted.inc()
         in_shadow = shadowed(lines, decision)
         if in_shadow:
             self.metrics.shadowed.inc()
@@ -304,7 +304,7 @@ class Budgets:
             self._later(reservation, charges, actual)
             return False
         try:
-            await self.store.settle(reservation, self._shapes.lines(charges, actual, actual))
+            await self.store.settle(reservation, self._shapes.lines(charges, actual))
         except StoreError:
             self._failed("settle")
             self._later(reservation, charges, actual)

@@ -21,6 +21,8 @@ class BudgetMetrics:
             ("answer", "by"),
             registry=registry,
         )
+        self.granted = self.decisions.labels("granted", "store")
+        self.refused = self.decisions.labels("refused", "store")
         self.shadowed = Counter(
             "distillguard_budget_shadow_refusals", "Reservations that a shadow budget would refuse.", registry=registry
         )

@@ -39,6 +39,14 @@ NEVER = -1
 SLACK = 1e-6
 """Steps by which rounding of doubles may be off in a GCRA bucket."""
 
+UNITS = (
+    Unit.REQUESTS,
+    Unit.INPUT_TOKENS,
+    Unit.OUTPUT_TOKENS,
+    Unit.TOTAL_TOKENS,
+    Unit.COST,
+    Unit.CONCURRENCY,
+)
 State: TypeAlias = list[float]
 
 
@@ -66,11 +74,25 @@ def _month_days(year: int, month: int) -> int:
 
 
 class Shape:
-    """A budget compiled for the stores. ``suffix`` tells buckets of one name but another window or unit
-    apart: changing a limit keeps what was spent, changing the window starts anew.
+    """A budget compiled for the stores. A bucket's key is ``subject``, the subject's value, ``suffix``; the suffix
+    tells buckets of one name but another window or unit apart: changing a limit keeps what was spent,
+    changing the window starts anew. ``unit`` is the index in ``UNITS``, ``head`` the shape as Lua reads it.
     """
 
-    __slots__ = ("budget", "capacity", "code", "head", "hidden", "limit", "rate", "shadow", "size_us", "suffix")
+    __slots__ = (
+        "budget",
+        "capacity",
+        "code",
+        "head",
+        "hidden",
+        "limit",
+        "rate",
+        "shadow",
+        "size_us",
+        "subject",
+        "suffix",
+        "unit",
+    )
 
     def __init__(self, budget: Budget, code: int, size_us: int, capacity: int) -> None:
         self.budget = budget
@@ -81,7 +103,9 @@ class Shape:
         self.rate = max(1, budget.limit) / size_us
         self.shadow = budget.shadow
         self.hidden = budget.subject in {Subject.CLUSTER, Subject.ADDRESS}
-        self.suffix = f":{budget.unit.value}:{code}:{size_us}"
+        self.subject = f"{budget.subject.value}:"
+        self.unit = UNITS.index(budget.unit)
+        self.suffix = f":{budget.name}:{budget.unit.value}:{code}:{size_us}"
         self.head = b"[%d,%d,%d,%d,%d," % (code, self.limit, capacity, size_us, self.shadow)
 
     def fresh(self) -> State:
@@ -254,10 +278,11 @@ class Bucket(Shape):
 class Calendar(Shape):
     """State: ``[period's start in microseconds, used]``; code 3 for UTC days, 4 for UTC months."""
 
-    __slots__ = ()
+    __slots__ = ("_last",)
 
     def __init__(self, budget: Budget) -> None:
         length_s = budget.window.length_s
+        self._last = (0, 0)
         super().__init__(budget, 3 if length_s <= DAY_S else 4, max(1, length_s) * SECOND_US, budget.limit)
 
     def fresh(self) -> State:
@@ -295,10 +320,14 @@ class Calendar(Shape):
             state[1] = max(0, state[1] + amount)
 
     def _period(self, now_us: int) -> tuple[int, int]:
+        if self._last[0] <= now_us < self._last[1]:
+            return self._last
         if self.code == 4:  # noqa: PLR2004 - months
-            return month_bounds(now_us)
-        start = now_us // DAY_US * DAY_US
-        return start, start + DAY_US
+            self._last = month_bounds(now_us)
+        else:
+            start = now_us // DAY_US * DAY_US
+            self._last = start, start + DAY_US
+        return self._last
 
 
 class Lease(Shape):
