@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import cel
-
 from gateway.policy.condition_types import check_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    import cel
 
     from gateway.types import Identity, RequestFacts, Standing
 
@@ -67,6 +67,8 @@ def compile_condition(source: str) -> Condition:
     """
     if len(source) > MAX_CHARS:
         raise ValueError(f"got a condition of {len(source)} characters, expected at most {MAX_CHARS}: split the rule")
+    import cel  # a seventh of a second with the prompt that it brings along; most sets have no condition
+
     check_types(source, {name: _TYPES[kind] for name, (kind, _) in VARIABLES.items()})
     try:
         program = cel.compile(source)
@@ -91,6 +93,8 @@ class Values:
 
     def context(self, names: Iterable[str]) -> cel.Context:
         """The same, converted once for several conditions (the conversion is what a condition costs)."""
+        import cel
+
         return cel.Context(variables=self.of(names))
 
 

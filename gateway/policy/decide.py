@@ -15,8 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import cel
-
 from gateway.policy.conditions import Values
 from gateway.policy.language import ROUTE_PATHS
 from gateway.policy.notation import best_match, literal_length
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
 
 NOT_ALLOWED: Final = "This request is not allowed for your account. Contact support if you think this is a mistake."
 """One wording for every refusal, so that it tells nobody which rule refused (OARS: refusals leak)."""
-_NOTHING: Final = cel.Context(variables={})
 _KEPT_GROUPS = 8_192
 _KEPT_PLANS = 16_384
 
@@ -172,11 +169,9 @@ class PolicySet:
         self, rules: tuple[Rule, ...], identity: Identity, facts: RequestFacts, standing: Standing, now_s: float
     ) -> tuple[Rule, ...]:
         """Those of ``rules`` whose account, address, share and condition hold."""
-        context = None
+        context: cel.Context | dict[str, Any] = {}
         if names := {name for rule in rules if rule.condition is not None for name in rule.condition.names}:
             context = Values(identity, facts, standing, self.plan_name(identity), now_s).context(names)
-        elif any(rule.condition is not None for rule in rules):
-            context = _NOTHING
         return tuple(rule for rule in rules if rule.fits_person(identity, context))
 
     def _keep(self, key: tuple[Any, ...], fields: dict[str, Any], budgets: tuple[Budget, ...]) -> _Template:
@@ -209,7 +204,7 @@ class PolicySet:
         return [
             exemption
             for exemption in self.parts.exempt
-            if exemption.rule.match.fits_group(asked) and exemption.rule.fits_person(identity)
+            if exemption.rule.match.fits_group(asked) and exemption.rule.fits_person(identity, {})
         ]
 
     def _standing_effect(self, level: Level, spared: frozenset[str]) -> Effect:

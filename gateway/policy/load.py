@@ -54,6 +54,15 @@ def read_files(path: Path | None = None) -> list[ReadFile]:
     return _Reader(path).read()
 
 
+def try_policies(path: Path) -> tuple[PolicySet | ConfigError, tuple[Path, ...]]:
+    """The set in ``path``, or why there is none; and the files that it depends on, as they are named."""
+    reader = _Reader(path)
+    try:
+        return compile_policies(reader.read(), os.environ), tuple(reader.touched)
+    except ConfigError as error:
+        return error, tuple(reader.touched)
+
+
 def policy_paths(path: Path) -> list[Path]:
     """The files that ``path`` names directly. Raises ConfigError where there are none."""
     if not path.is_dir():
@@ -83,6 +92,7 @@ class _Reader:
         self.root = (path if path.is_dir() else path.parent).resolve()
         self.files: dict[Path, ReadFile | None] = {}
         self.errors: list[FileError] = []
+        self.touched: list[Path] = []
 
     def read(self) -> list[ReadFile]:
         for path in policy_paths(self.path):
@@ -93,6 +103,7 @@ class _Reader:
 
     def _file(self, path: Path, above: tuple[Path, ...]) -> None:
         """Read one file and what it includes; each file once."""
+        self.touched.append(path)
         real = path.resolve()
         if real in self.files:
             return
@@ -120,6 +131,7 @@ class _Reader:
         elif real in above:
             self.errors.append(document.error(where, f"got {path.name!r}, which includes this file, expected no cycle"))
         elif not path.is_file():
+            self.touched.append(path)
             self.errors.append(document.error(where, f"got {path.name!r}, which is not there, expected a policy file"))
         else:
             self._file(path, above)

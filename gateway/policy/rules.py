@@ -158,14 +158,14 @@ class Rule:
         """How specific it is, as a tuple that compares."""
         return self.match.specificity(conditional=self.condition is not None)
 
-    def fits_person(self, identity: Identity, context: cel.Context | None = None) -> bool:
+    def fits_person(self, identity: Identity, context: cel.Context | dict[str, Any]) -> bool:
         """Whether account, address, share and condition hold; ``context`` has the condition's variables."""
         match = self.match
         return (
             (match.account is None or identity.account in match.account)
             and (match.address is None or inside(match.address, identity.address))
             and (self.share is None or share_of(self.name, identity.account) < self.share)
-            and (self.condition is None or (context is not None and self.condition.holds(context)))
+            and (self.condition is None or self.condition.holds(context))
         )
 
     def personal_checks(self, identity: Identity, values: Values) -> Iterator[tuple[str, Any, Any, bool]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from gateway.errors import ConfigError
-from gateway.policy.load import load_policies, policy_paths, shipped_policies
+from gateway.policy.load import policy_paths, shipped_policies, try_policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +43,11 @@ class PolicyWatcher:
         self._on_change = on_change
         self._on_error = on_error
         self._clock = clock
-        self._seen = self._look()
-        self.current: PolicySet = load_policies(self._path)
+        loaded, self._files = try_policies(self._path)
+        if isinstance(loaded, ConfigError):
+            raise loaded
+        self._seen: tuple[object, ...] | None = None
+        self.current: PolicySet = loaded
         self.error: str | None = None
         self.failures = 0
         self.generation = 1
@@ -63,20 +66,21 @@ class PolicyWatcher:
     def _read_if_changed(self) -> PolicySet | str | None:
         """The new set, why there is none, or ``None`` if nothing changed.
 
-        Files are looked at before they are read, so a change in between is seen at the next look.
+        Files are looked at before they are read, so a change in between is seen at the next look; where other
+        files were read than were looked at, and after the start, there is one look more.
         """
         seen = self._look()
         if seen == self._seen:
             return None
-        self._seen = seen
-        try:
-            return load_policies(self._path)
-        except (ConfigError, OSError) as error:
-            return str(error)
+        loaded, files = try_policies(self._path)
+        self._seen = seen if files == self._files else None
+        self._files = files
+        return str(loaded) if isinstance(loaded, ConfigError) else loaded
 
     def _put_in_force(self, read: PolicySet | str | None) -> bool:
         if isinstance(read, str):
-            self._failed(read)
+            if read != self.error:
+                self._failed(read)
             return False
         if read is None:
             return False
@@ -99,18 +103,17 @@ class PolicyWatcher:
     def _now(self) -> float | None:
         return None if self._clock is None else self._clock.now()
 
-    def _look(self) -> tuple[tuple[str, str, int, int, int], ...]:
-        """What the files look like from outside; unreadable ones look like nothing."""
+    def _look(self) -> tuple[object, ...]:
+        """What the files look like from outside: those of the folder now, and those that were read."""
         try:
-            paths = policy_paths(self._path)
+            now = policy_paths(self._path)
         except (ConfigError, OSError):
-            return ()
-        root = self._path if self._path.is_dir() else self._path.parent
-        found = []
-        for path in sorted({*paths, *root.rglob("*.yaml"), *root.rglob("*.yml")}):
+            now = []
+        found: list[object] = []
+        for path in dict.fromkeys((*now, *self._files)):
             try:
                 status = path.stat()
-                found.append((str(path), str(path.resolve()), status.st_mtime_ns, status.st_size, status.st_ino))
+                found.append((path, path.resolve(), status.st_mtime_ns, status.st_size, status.st_ino))
             except OSError:
-                continue
+                found.append((path, None))
         return tuple(found)

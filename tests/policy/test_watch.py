@@ -104,6 +104,33 @@ def test_an_included_file_is_watched(tmp_path: Path) -> None:
     assert watcher.check_now()
 
 
+def test_an_included_file_that_was_missing_or_wrong_is_seen_when_it_is_right(tmp_path: Path) -> None:
+    main, part = tmp_path / "main.yaml", tmp_path / "parts" / "access.yaml"
+    main.write_text(BASE, encoding="utf-8")
+    watcher = PolicyWatcher(main)
+    main.write_text(BASE + "include: [parts/access.yaml]\n", encoding="utf-8")
+    assert not watcher.check_now()
+    part.parent.mkdir()
+    part.write_text("access: {kill: '*'}\n", encoding="utf-8")
+    assert not watcher.check_now()
+    assert watcher.error is not None
+    assert "got no 'version'" in watcher.error
+    part.write_text("version: 1\naccess: {kill: '*'}\n", encoding="utf-8")
+    assert watcher.check_now()
+    assert (watcher.failures, watcher.generation) == (2, 2)
+
+
+def test_a_look_reads_only_the_folder_and_the_files_of_the_set(tmp_path: Path, file: Path) -> None:
+    deep = tmp_path / "other" / "tree"
+    deep.mkdir(parents=True)
+    watcher = PolicyWatcher(file)
+    watcher.check_now()
+    (deep / "unrelated.yaml").write_text("broken: [", encoding="utf-8")
+    (tmp_path / "neighbour.yaml").write_text("broken: [", encoding="utf-8")
+    assert not watcher.check_now()
+    assert watcher.error is None
+
+
 def test_a_start_without_a_good_set_fails(file: Path) -> None:
     file.write_text("version: 3\n", encoding="utf-8")
     with pytest.raises(FileErrors):
