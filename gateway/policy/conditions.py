@@ -52,7 +52,8 @@ class Condition:
 
     source: str
     names: tuple[str, ...]
-    program: cel.Program
+    program: Any
+    """A ``cel.Program``; not said so, because that would load the library for sets without conditions."""
 
     def holds(self, context: cel.Context | dict[str, Any]) -> bool:
         """Whether it holds where ``context`` has every variable in ``names``."""

@@ -35,6 +35,8 @@ from gateway.types import (
 )
 
 if TYPE_CHECKING:
+    import cel
+
     from gateway.policy.explain import Explanation
     from gateway.types import Budget, Identity, Standing
 
