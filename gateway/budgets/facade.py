@@ -21,6 +21,7 @@ from uuid import uuid4
 from gateway.budgets.breaker import Breaker
 from gateway.budgets.core import Decision, Line, Renewal, Shapes
 from gateway.budgets.embedded import EmbeddedStore
+from gateway.budgets.joins import Joins
 from gateway.budgets.memory import MemoryStore
 from gateway.budgets.metrics import BudgetMetrics
 from gateway.budgets.redis_link import open_link
@@ -88,6 +89,7 @@ class Budgets:
         self._breaker = Breaker((rng or random.SystemRandom()).random)
         self._fallback = MemoryStore(clock, max_buckets=FALLBACK_BUCKETS)
         self._shapes = Shapes()
+        self._joins = Joins()
         self._shares: dict[int, tuple[Budget, int, Budget]] = {}
         self._live: dict[str, Live] = {}
         self._pending: OrderedDict[str, tuple[tuple[Charge, ...], Amounts]] = OrderedDict()
@@ -124,7 +126,7 @@ class Budgets:
             return self._without_store(reservation, kept, amounts, lines)
         started_s = self._clock.monotonic()
         try:
-            decision = await self.store.reserve(reservation, lines)
+            decision = await self._ask(reservation, kept, lines)
         except StoreError:
             self._failed("reserve")
             return self._without_store(reservation, kept, amounts, lines, asked=True)
@@ -219,6 +221,16 @@ class Budgets:
         await self._settle_pending()
 
     # -- parts -----------------------------------------------------------------------------------------
+
+    async def _ask(self, reservation: str, charges: tuple[Charge, ...], lines: Sequence[Line]) -> Decision:
+        """Reserve; where the account is new in its cluster, what it spent goes first, in the same round trip."""
+        joining = self._joins.wanted(charges) if any(line.shape.of_cluster for line in lines) else None
+        if joining is None:
+            return await self.store.reserve(reservation, lines)
+        move_id, moves = joining
+        _, decision = await asyncio.gather(self.store.move(move_id, moves), self.store.reserve(reservation, lines))
+        self._joins.done(move_id)
+        return decision
 
     def _answer(
         self,

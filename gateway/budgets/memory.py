@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 DONE_US = 60 * SECOND_US
 ABANDONED_US = 3600 * SECOND_US
-MOVED_US = 3600 * SECOND_US
+MOVED_US = 46 * 86_400 * SECOND_US
+"""Longer than the longest window, so that nothing is carried twice while it counts."""
+MOVES_KEPT = 200_000
 SWEEP_EVERY = 512
 SWEEP_STEP = 1024
 MAX_BUCKETS = 2_000_000
@@ -147,10 +149,12 @@ class MemoryStore:
         return tuple(self._view(line, now_us) for line in lines)
 
     def move_now(self, move_id: str, moves: Sequence[Move], now_us: int) -> bool:
-        """Carry spending between buckets, once per ``move_id`` (remembered for an hour); False if it was done."""
+        """Carry spending between buckets, once per ``move_id`` (remembered for 46 days); False if it was done."""
         if move_id in self._moved:
             return False
         self._moved[move_id] = now_us + MOVED_US
+        if len(self._moved) > MOVES_KEPT:
+            self._moved.popitem(last=False)
         for move in moves:
             source, target = self._shapes.line(move.source), self._shapes.line(move.target)
             if source.shape.code == Lease.CODE:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 RENEWALS_PER_CALL = 200
 REAPED_PER_CALL = 500
-MOVE_REMEMBERED_S = 86_400
+MOVE_REMEMBERED_S = 46 * 86_400
+"""Longer than the longest window, so that nothing is carried twice while it counts."""
 WORKER_ALIVE_S = 35
 
 

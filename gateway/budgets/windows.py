@@ -86,6 +86,7 @@ class Shape:
         "head",
         "hidden",
         "limit",
+        "of_cluster",
         "rate",
         "shadow",
         "size_us",
@@ -102,6 +103,7 @@ class Shape:
         self.size_us = size_us
         self.rate = max(1, budget.limit) / size_us
         self.shadow = budget.shadow
+        self.of_cluster = budget.subject is Subject.CLUSTER
         self.hidden = budget.subject in {Subject.CLUSTER, Subject.ADDRESS}
         self.subject = f"{budget.subject.value}:"
         self.unit = UNITS.index(budget.unit)

@@ -246,7 +246,39 @@ async def test_the_beat_keeps_long_requests_alive_and_ends_those_of_dead_workers
     assert await scene.left(of, slots) == [79, 5]
 
 
-async def test_an_account_that_joins_a_cluster_brings_what_it_spent(scene: Scene) -> None:
+async def test_an_account_that_joins_a_cluster_brings_what_it_spent_once_over_all_workers(scene: Scene) -> None:
+    day, hour = charge(budget("day", 99, length_s=DAY_S)), charge(budget("hour", 99, length_s=3600))
+    tokens = charge(budget("tokens", 99, unit=Unit.OUTPUT_TOKENS))
+    theirs = charge(budget("theirs", 10, length_s=3 * 3600, subject=Subject.CLUSTER), "c1")
+    slots = charge(budget("slots", 9, algorithm=LEASE, subject=Subject.CLUSTER), "c1")
+    await scene.granted(day, tokens, count=5)
+    await scene.granted(day, hour, tokens)
+    assert await scene.left(theirs) == [10]
+    refusal = await scene.refused(day, hour, tokens, theirs, slots, count=5)
+    assert refusal.rule == "theirs"
+    assert await scene.left(day, theirs) == [93, 4]
+    await scene.granted(day, hour, tokens, theirs, slots)
+    other = Budgets(scene.store, scene.clock)
+    assert isinstance(await other.reserve("other", [day, theirs], requests(1)), Grant)
+    assert await scene.left(day, theirs) == [91, 2]
+    merged = charge(theirs.budget, "c2")
+    await scene.granted(day, merged)
+    assert await scene.left(day, merged) == [90, 1]
+
+
+async def test_a_cluster_that_fills_through_quiet_accounts_is_refused_as_one_customer(scene: Scene) -> None:
+    """Twenty accounts, each far below its own limit, had spent together what one cluster may."""
+    own = budget("own", 100, length_s=DAY_S)
+    cluster = charge(budget("cluster", 60, length_s=DAY_S, subject=Subject.CLUSTER), "c1")
+    for member in range(20):
+        await scene.granted(charge(own, f"a{member}"), count=3)
+    answers = [await scene.ask(charge(own, f"a{member}"), cluster) for member in range(20)]
+    assert isinstance(answers[0], Grant)
+    assert isinstance(answers[-1], Refusal)
+    assert await scene.left(cluster) == [0]
+
+
+async def test_a_move_asked_for_by_hand_is_done_once(scene: Scene) -> None:
     mine, theirs = charge(budget("mine", 10)), charge(budget("theirs", 10, subject=Subject.CLUSTER), "c1")
     await scene.budgets.settle(await scene.granted(mine, count=6), requests(6))
     assert await scene.budgets.move("a1->c1", [Move(mine, theirs)])
