@@ -17,7 +17,6 @@ from gateway.budgets import Budgets, Estimator, MemoryStore
 from gateway.clock import ManualClock
 from gateway.dialects import facts_of, find_route
 from gateway.errors import RequestRefused
-from gateway.identity import identity_of
 from gateway.observer import RequestObserver
 from gateway.pipeline import Decider, Exchange
 from gateway.standing import StandingTable
@@ -111,10 +110,23 @@ class Replay:
         )
 
     def _identity(self, recorded: Recorded) -> Identity:
+        """The account as ``serve`` would know it behind a trusted proxy that tells the fingerprint."""
         account = self._accounts.known.get(recorded.account)
+        ja4 = next((value.decode("latin-1") for name, value in recorded.headers if name == b"x-ja4"), None)
         if account is None:
-            return Identity(account=recorded.account, address=recorded.ip)
-        return identity_of(account, credential=recorded.account, address=recorded.ip)
+            return Identity(account=recorded.account, address=recorded.ip, ja4=ja4)
+        return Identity(
+            account=recorded.account,
+            plan=account.plan,
+            org=account.org,
+            country=account.country,
+            home_country=account.country,
+            verified=account.verified,
+            declared_use=account.declared_use,
+            created_at=account.created_at,
+            address=recorded.ip,
+            ja4=ja4,
+        )
 
     def _observe(self, exchange: Exchange, identity: Identity, recorded: Recorded) -> None:
         if exchange.facts is None or self._policies.exempt_from_analysis(identity):
