@@ -33,6 +33,9 @@ _ENGLISH_WORDS_NEAR = 2
 _CHUNK = re.compile(r"\S+")
 _SPACE = re.compile(r"\s+")
 _CLEAN = re.compile(r"([A-Za-z]+(?:['\u2019][A-Za-z]+)?(?:-[A-Za-z]+)*)([.,;:!?]*)\Z")
+_CURLY = "\u2019"
+_WRAPPING = "\"'*_[](){}<>`#~.,;:!?-\u201c\u201d\u2018\u2019\u2013\u2014"
+_I_FORMS = frozenset({"I ", "I'", "I\u2019"})
 _PUNCTUATION = re.compile(r"[.,;:!?]+\Z")
 _WORD_AHEAD = re.compile(r" ([a-z]+(?:'[a-z]+)?|\d)")
 _AND_AHEAD = re.compile(r" (and|or) ([a-z']+)")
@@ -65,74 +68,84 @@ class Choose(Protocol):
 
 
 class _Chunk(NamedTuple):
+    """A run without white space, as it is whatever stands around it."""
+
     word: str
     """Lower-case word, ``#`` for anything that is none, empty for bare punctuation."""
-    clean: bool
-    capital: bool
-    tail: str
-    special: bool
-    enumerates: bool
-    candidates: tuple[Candidate, ...]
+    tail: str = ""
+    clean: bool = False
+    plain: bool = False
+    """A clean word that nothing follows and no form begins with: most of all text."""
+    strong: bool = False
+    capital: bool = False
+    special: bool = False
+    enumerates: bool = False
+    candidates: tuple[Candidate, ...] = ()
 
 
 _cache: dict[str, _Chunk] = {}
 
 
 def _classify(text: str) -> _Chunk:
-    found = _cache.get(text)
-    if found is not None:
-        return found
+    """What ``text`` is; remembered, as texts are made of few different words."""
     special = not SPECIAL.isdisjoint(text)
     clean = _CLEAN.match(text)
     if clean:
-        word = clean[1].lower().replace("\u2019", "'")
-        first = load_inventory().by_first_word
-        chunk = _Chunk(word, True, clean[1][0].isupper(), clean[2], False, False, first.get(word, ()))
-    elif _PUNCTUATION.match(text):
-        chunk = _Chunk("", False, False, text, False, False, ())
-    elif not any(sign.isalnum() for sign in text):
-        chunk = _Chunk("", False, False, "", special, False, ())
-    else:
-        letters = (
-            text.strip("\"\u201c\u201d\u2018\u2019'*_[](){}<>`#~.,;:!?\u2014\u2013-").lower().replace("\u2019", "'")
+        word = clean[1].lower().replace(_CURLY, "'")
+        candidates = load_inventory().by_first_word.get(word, ())
+        chunk = _Chunk(
+            word=word,
+            tail=clean[2],
+            clean=True,
+            plain=not clean[2] and not candidates and word not in FOREIGN and len(text) < LOOK,
+            strong=word in STRONG_ENGLISH,
+            capital=clean[1][0].isupper(),
+            candidates=candidates,
         )
-        word = letters if letters.isascii() and letters.replace("'", "").isalpha() else "#"
-        tail = text.rstrip("\"\u201d\u2019'*_)]}`")
-        tail = tail[len(tail.rstrip(".,;:!?")) :]
-        chunk = _Chunk(word, False, text[:1].isupper(), tail, special, bool(_ENUMERATOR.match(text)), ())
+    elif _PUNCTUATION.match(text):
+        chunk = _Chunk(word="", tail=text)
+    elif not any(sign.isalnum() for sign in text):
+        chunk = _Chunk(word="", special=special)
+    else:
+        letters = text.strip(_WRAPPING).lower().replace(_CURLY, "'")
+        body = text.rstrip("\"'*_)]}`\u201d\u2019")
+        chunk = _Chunk(
+            word=letters if letters.isascii() and letters.replace("'", "").isalpha() else "#",
+            tail=body[len(body.rstrip(".,;:!?")) :],
+            capital=text[:1].isupper(),
+            special=special,
+            enumerates=bool(_ENUMERATOR.match(text)),
+        )
     if len(_cache) < _CACHE_LIMIT:
         _cache[text] = chunk
     return chunk
 
 
 class Reader:
-    """Reads one reply. ``choose`` is asked at every site; without it nothing changes."""
+    """Reads one reply. ``choose`` is asked at every site; ``None`` for an answer changes nothing."""
 
     def __init__(self, choose: Choose, *, strict: bool) -> None:
+        inventory = load_inventory()
         self._choose = choose
         self._strict = strict
-        self._canonical = load_inventory().canonical
-        self._by_id = load_inventory().by_id
+        self._canonical = inventory.canonical
+        self._by_id = inventory.by_id
         self._buffer = ""
+        self._edits: list[tuple[int, int, str]] = []
+        self._offset = 0
         self._shield = Shield()
-        self._at = 0
         self.words = 0
         self.last_tail = ""
-        self._prev = ""
+        self._prev = "^"
         self._start = True
-        self._line_start = True
-        self._first = True
-        self._newlines = 0
-        self._inside = False
-        self._segment = 0
+        self._segment = self._commas = 0
         self._segment_first = ""
-        self._segment_lower = True
-        self._commas = 0
-        self._strong: tuple[int, int] = (-100, -100)
-        self._foreign = -100
-        self._swap: bool | None = None
+        self._strong_at = self._strong_before = self._foreign_at = -100
+        self._inside = False
+        self._line_start = self._first = self._after_colon = True
+        self._newlines = 0
         self._indent = ""
-        self._after_colon = True
+        self._swap: bool | None = None
 
     @property
     def in_prose(self) -> bool:
@@ -142,42 +155,63 @@ class Reader:
     def feed(self, text: str) -> str:
         """Take in a piece; give back what is decided."""
         self._buffer += text
-        if len(self._buffer) <= HOLD:
-            return ""
-        return self._run(final=False)
+        return self._run(final=False) if len(self._buffer) > HOLD else ""
 
     def finish(self) -> str:
         """The rest, decided without what never came."""
         return self._run(final=True)
 
     def _run(self, *, final: bool) -> str:
-        out: list[str] = []
-        buffer = self._buffer
-        position, size = 0, len(buffer)
+        """Read as far as decisions can be made; what was read, with the edits made."""
+        buffer, position = self._buffer, 0
+        size = len(buffer)
+        last = size if final else size - LOOK
+        cache = _cache
         while position < size:
             space = _SPACE.match(buffer, position)
             if space:
                 position = space.end()
-                out.append(space[0])
-                self._space(space[0])
+                if space[0] != " " or self._line_start:
+                    self._space(space[0])
+                self._inside = False
                 continue
-            if position + LOOK > size and not final:
+            if position > last:
                 break
-            window = buffer[position : position + LOOK]
             if self._line_start:
-                self._begin_line(window)
-                step = self._marker(window, out)
+                step = self._begin_line(buffer, position)
                 if step:
                     position += step
                     continue
-            position += self._step(window, out)
+            found = _CHUNK.match(buffer, position, position + LOOK)
+            text = found[0] if found else ""
+            chunk = cache.get(text) or _classify(text)
+            if chunk.plain and self._commas < _MIN_LIST_COMMAS and not self._inside:
+                self._word(chunk.word, strong=chunk.strong)
+                self.last_tail = ""
+                position += len(text)
+            else:
+                position += self._step(chunk, text, buffer, position)
+        return self._release(position)
+
+    def _release(self, position: int) -> str:
+        """The buffer up to ``position``, edited; the rest is kept."""
+        buffer, done, out = self._buffer, 0, []
+        for start, end, text in self._edits:
+            out += (buffer[done:start], text)
+            done = end
+        self._edits.clear()
+        out.append(buffer[done:position])
         self._buffer = buffer[position:]
-        text = "".join(out)
-        self._at += len(text)
-        return text
+        self._offset += position
+        return "".join(out)
+
+    def _edit(self, position: int, before: str, after: str) -> None:
+        """Write ``after`` for ``before``, which stands at ``position`` of the buffer."""
+        if before != after:
+            self._edits.append((position, position + len(before), after))
+            self._offset += len(after) - len(before)
 
     def _space(self, space: str) -> None:
-        self._inside = False
         lines = space.count("\n")
         if lines:
             self._newlines += lines
@@ -192,93 +226,83 @@ class Reader:
         self._start = True
         self._prev = "^"
         self._segment = self._commas = 0
-        self._segment_first = ""
-        self._segment_lower = True
 
-    def _begin_line(self, window: str) -> None:
+    def _begin_line(self, buffer: str, position: int) -> int:
+        """The state at a line's first sign; the characters read (a list marker), mostly none."""
+        window = buffer[position : position + LOOK]
         self._line_start = False
         self._shield.begin_line(self._indent + window, first=self._first)
         self._first = False
-        if self._newlines > 1 and not self._indent and not _ITEM.match(window):
-            self._swap = None
-        self._newlines = 0
-
-    def _marker(self, window: str, out: list[str]) -> int:
-        """A list marker at the line's start: written as the key says for the whole list; the characters read."""
-        item = _ITEM.match(window)
         indent, self._indent = self._indent, ""
-        if not item or len(indent) > 1 or self._shield.literal:
+        item = _ITEM.match(window)
+        ended = self._newlines > 1 and not indent and not item
+        self._newlines = 0
+        if ended:
+            self._swap = None
+        if not item or self._shield.literal:
             return 0
-        if self._swap is None:
-            if indent or not self._after_colon or self._shield.up:
-                return 0
-            context = _classify(window[2:].split(None, 1)[0]).word or "#"
-            form = 0 if item[1] == "-" else 1
-            site = Site(self._by_id[MARKER], self._name(context), form, self._where(out), item[1])
-            wanted = self._choose(site) if self._english(window) or not self._strict else None
-            self._swap = wanted is not None and wanted != form
-        sign = item[1]
-        if self._swap:
-            sign = "*" if sign == "-" else "-"
-        out.append(sign)
-        return 1
+        if len(indent) > 1:
+            self._swap = bool(self._swap)
+            return 0
+        return self._marker(item[1], window, position, top=not indent)
 
-    def _where(self, out: list[str]) -> int:
-        return self._at + sum(map(len, out))
+    def _marker(self, sign: str, window: str, position: int, *, top: bool) -> int:
+        """A list marker: asked for at a list's first item after a colon, and then kept for the whole list, in
+        which ``-`` and ``*`` change places; so lists stay as many as they were.
+        """
+        if self._swap is None:
+            self._swap = False
+            if top and self._after_colon and not self._shield.up and (not self._strict or self._english(window)):
+                word = _classify(window[2:].split(None, 1)[0]).word
+                form = 0 if sign == "-" else 1
+                site = Site(self._by_id[MARKER], self._name(word), form, self._offset + position, sign)
+                wanted = self._choose(site)
+                self._swap = wanted is not None and wanted != form
+        if self._swap:
+            self._edit(position, sign, "*" if sign == "-" else "-")
+        return 1
 
     def _name(self, word: str) -> str:
         return self._canonical.get(word, word)
 
-    def _step(self, window: str, out: list[str]) -> int:
+    def _word(self, word: str, *, strong: bool) -> None:
+        """A word was read: where the sentence stands now."""
+        self.words += 1
+        if strong:
+            self._strong_before, self._strong_at = self._strong_at, self.words
+        self._prev = word
+        self._start = False
+        if not self._segment:
+            self._segment_first = word
+        self._segment += 1
+
+    def _step(self, chunk: _Chunk, text: str, buffer: str, position: int) -> int:
         """Read one chunk, or a form of several; the characters read."""
-        matched = _CHUNK.match(window)
-        text = matched[0] if matched else window
         if self._inside or len(text) == LOOK:
-            # A run without white space longer than the window: no prose, taken in piece by piece.
+            # A run without white space longer than the window is no prose; it is taken in piece by piece.
             self._inside = len(text) == LOOK
-            out.append(text)
-            if not SPECIAL.isdisjoint(text):
+            if chunk.special:
                 self._shield.special(text)
             self._prev = "#"
             return len(text)
-        chunk = _classify(text)
         if chunk.clean and not (self._strict and self._shield.up):
             if chunk.candidates:
-                step = self._match(chunk, window, out)
+                step = self._match(chunk, buffer[position : position + LOOK], position)
                 if step:
                     return step
-            if self._commas and chunk.tail in {"", ","}:
-                written = self._oxford(chunk, text, window, out)
-                out.append(written)
-                self._after(chunk)
-                return len(text)
-        if chunk.special:
+            if self._commas >= _MIN_LIST_COMMAS and chunk.tail in {"", ","}:
+                self._oxford(chunk, text, buffer[position : position + LOOK], position)
+        elif chunk.special:
             self._shield.special(text)
-        out.append(text)
-        self._after(chunk)
+        if chunk.word and not (chunk.enumerates and self._start):
+            self._word(chunk.word, strong=chunk.strong)
+            if chunk.word in FOREIGN:
+                self._foreign_at = self.words
+        self._tail(chunk.tail)
         return len(text)
 
-    def _after(self, chunk: _Chunk) -> None:
-        """The state after a chunk."""
-        word = chunk.word
-        if word == "#" and chunk.enumerates and self._start:
-            return
-        if word:
-            self.words += 1
-            if word in STRONG_ENGLISH:
-                self._strong = (self._strong[1], self.words)
-            elif word in FOREIGN:
-                self._foreign = self.words
-            self._prev = word
-            self._start = False
-            self._segment += 1
-            if self._segment == 1:
-                self._segment_first = word
-            if chunk.capital:
-                self._segment_lower = False
-        self._tail(chunk.tail)
-
     def _tail(self, tail: str) -> None:
+        """The punctuation after a word."""
         self.last_tail = tail
         self._after_colon = tail.endswith(":")
         if not tail:
@@ -288,32 +312,29 @@ class Reader:
         elif tail[-1] in ";:":
             self._prev = "^"
             self._segment = self._commas = 0
-            self._segment_lower = True
-        elif tail[-1] == ",":
+        else:
             self._commas += 1
             self._segment = 0
-            self._segment_lower = True
 
-    def _match(self, chunk: _Chunk, window: str, out: list[str]) -> int:
+    def _match(self, chunk: _Chunk, window: str, position: int) -> int:
         """Try the forms that begin with this word, longest first; the characters read, 0 for none."""
-        low = window.lower().replace("\u2019", "'")
+        low = window.lower().replace(_CURLY, "'")
         start, tail = self._start, self.last_tail
         for candidate in chunk.candidates:
             slot, form = candidate.slot, candidate.text
-            if not low.startswith(form):
-                continue
-            if slot.start is not None and slot.start != start:
-                continue
-            if slot.comma is not None and (tail == "," if slot.comma else tail == "") is not True:
+            if (
+                not low.startswith(form)
+                or (slot.start is not None and slot.start != start)
+                or (slot.comma is not None and slot.comma != (tail == ",") and (slot.comma or tail))
+            ):
                 continue
             end = len(form)
             after = _WORD_AHEAD.match(low, end)
-            following = "" if after is None or (after.end() == LOOK) else ("#" if after[1].isdigit() else after[1])
-            if not self._fits(slot, following, low, end):
-                continue
-            if self._strict and not self._writable(window[:end], window, end):
-                continue
-            return self._take(candidate, window, end, following, out)
+            following = ""
+            if after and after.end() < LOOK:
+                following = "#" if after[1].isdigit() else after[1]
+            if self._fits(slot, following, low, end) and (not self._strict or self._writable(window, end)):
+                return self._take(candidate, window, following, position)
         return 0
 
     def _fits(self, slot: Slot, following: str, low: str, end: int) -> bool:
@@ -331,75 +352,62 @@ class Reader:
             return not slot.follow and slot.next is None and _AFTER_FORM.match(low, end) is not None
         return slot.next is None or following in slot.next
 
-    def _writable(self, form: str, window: str, end: int) -> bool:
+    def _writable(self, window: str, end: int) -> bool:
         """Strict only: no name, no title, plainly English, nothing code-like ahead."""
-        rest = form[1:]
-        if rest != rest.lower():
+        form = window[:end]
+        if form[1:] != form[1:].lower():
             return False
-        if form[0].isupper() and form[:2] not in {"I ", "I'", "I\u2019"}:
-            if not self._start:
-                return False
-            if window[end : end + 1] == " " and window[end + 1 : end + 2].isupper():
+        if form[0].isupper() and form[:2] not in _I_FORMS:
+            title = window[end : end + 1] == " " and window[end + 1 : end + 2].isupper()
+            if title or not self._start:
                 return False
         return self._english(window) and self._shield.clear_ahead(window)
 
     def _english(self, window: str) -> bool:
-        if self.words - self._foreign < _NEAR_WORDS:
+        """Whether the words around are plainly English: enough of its commonest, none of another language's."""
+        if self.words - self._foreign_at < _NEAR_WORDS or not window.replace(_CURLY, "").isascii():
             return False
         near = self.words - _NEAR_WORDS
-        count = sum(1 for at in self._strong if at > near)
+        count = (self._strong_at > near) + (self._strong_before > near)
         if count >= _ENGLISH_WORDS_NEAR:
-            return window.isascii() or "\u2019" in window
+            return True
         ahead = [word.strip(".,;:!?") for word in window.lower().split()[:-1]]
-        if any(word in FOREIGN for word in ahead):
+        if not FOREIGN.isdisjoint(ahead):
             return False
-        count += sum(1 for word in ahead[1:] if word in STRONG_ENGLISH)
-        return count >= _ENGLISH_WORDS_NEAR and (window.isascii() or "\u2019" in window)
+        return count + sum(word in STRONG_ENGLISH for word in ahead[1:]) >= _ENGLISH_WORDS_NEAR
 
-    def _take(self, candidate: Candidate, window: str, end: int, following: str, out: list[str]) -> int:
-        slot = candidate.slot
-        original = window[:end]
-        if self._start or self._prev == "^" or slot.by_next:
+    def _take(self, candidate: Candidate, window: str, following: str, position: int) -> int:
+        """A site: ask for its form, write it, and go on behind it; the characters read."""
+        slot, form = candidate.slot, candidate.text
+        original = window[: len(form)]
+        if self._prev == "^" or slot.by_next:
             context = "^" + self._name(following) if following else "$"
         else:
             context = self._name(self._prev)
-        site = Site(slot, context, candidate.form, self._where(out), original)
-        wanted = self._choose(site)
-        written, form = original, candidate.text
+        wanted = self._choose(Site(slot, context, candidate.form, self._offset + position, original))
         if wanted is not None and wanted != candidate.form:
             form = slot.forms[wanted]
-            written = form
-            if original[0].isupper() or form.startswith(("i ", "i'")):
-                written = form[0].upper() + form[1:]
-            if "\u2019" in original:
-                written = written.replace("'", "\u2019")
-        out.append(written)
-        words = form.rstrip(",").split(" ")
-        for word in words:
-            if word in STRONG_ENGLISH:
-                self._strong = (self._strong[1], self.words)
-        self.words += len(words)
-        self._prev = words[-1]
-        self._start = False
-        self._segment += len(words)
-        if self._segment == len(words):
-            self._segment_first = words[0]
+            written = form[0].upper() + form[1:] if original[0].isupper() or form[:2] in {"i ", "i'"} else form
+            if _CURLY in original:
+                written = written.replace("'", _CURLY)
+            self._edit(position, original, written)
+        for word in form.rstrip(",").split(" "):
+            self._word(word, strong=word in STRONG_ENGLISH)
         self._tail("," if form.endswith(",") else "")
-        return end
+        return len(original)
 
-    def _oxford(self, chunk: _Chunk, text: str, window: str, out: list[str]) -> str:
-        """The comma before the last ``and`` of a plain list: its slot is asked; what is written."""
-        if self._commas < _MIN_LIST_COMMAS or self._segment >= _MAX_LIST_WORDS:
-            return text
+    def _oxford(self, chunk: _Chunk, text: str, window: str, position: int) -> None:
+        """The comma before the last ``and`` of a plain list: its slot is asked and written."""
         first = self._segment_first if self._segment else chunk.word
-        if first in NOT_ITEMS or chunk.word in NOT_ITEMS:
-            return text
+        if self._segment >= _MAX_LIST_WORDS or first in NOT_ITEMS or chunk.word in NOT_ITEMS:
+            return
         ahead = _AND_AHEAD.match(window, len(text))
         if not ahead or ahead[2] in CLAUSE_STARTS or ahead.end() == LOOK:
-            return text
+            return
         if self._strict and not (self._english(window) and self._shield.clear_ahead(window)):
-            return text
+            return
         slot = self._by_id[OXFORD_AND if ahead[1] == "and" else OXFORD_OR]
         form = 0 if chunk.tail else 1
-        wanted = self._choose(Site(slot, self._name(chunk.word), form, self._where(out), text))
-        return text[:-1] if form == 0 and wanted == 1 else text
+        wanted = self._choose(Site(slot, self._name(chunk.word), form, self._offset + position, text))
+        if form == 0 and wanted == 1:
+            self._edit(position, text, text[:-1])

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 
 _LINE = re.compile(
-    r"#|>|\||```|~~~|<|\{|\}|\[[^\]]*$|\$\$|\\|//|/\*|\t| {4,}(?![-*+] |\d+[.)] )"
+    r"#|>|\||```|~~~|<|\{|\}|\[[^\]]*$|\$\$|\\|//|/\*|\t| {4}"
     r"|(?:def|class|import|from|return|for|while|if|elif|else|try|except|print|public|private|static|void|int|const|"
     r"let|var|function|select|insert|update|delete|create table|alter|drop|package|using namespace|#include|end|do)"
     r"\b[^.\n]*[:;({=)]\s*$|[-=]{3,}\s*$",
@@ -102,7 +102,7 @@ class Shield:
         elif _LINE.match(line) or _LINE.match(stripped) or "|" in line:
             self._line = True
             self._table = self._table or "|" in line
-            self._code = self._code or stripped[:1] not in {"#", ">", "[", "-", "="}
+            self._code = self._code or not (line.startswith(("    ", "\t")) or stripped[:1] in "#>[-=")
         elif _CODE_AHEAD.search(line):
             self._line = True
         self.update()
