@@ -27,8 +27,10 @@ _WINDOW_S: Final = 3 * 86_400.0
 _QUIET_S: Final = 1.5 * 86_400.0
 _GROWTH: Final = 1.04
 _FRESH: Final = 30
+_KEEP: Final = 4
+"""Of requests that a signature explains twice over, one in so many is kept."""
 _SAME_AGE_S: Final = 43_200.0
-_OWNED: Final = 0.6
+_PART: Final = 0.5
 _MIN_SAID: Final = 5
 _WARM_UP_S: Final = 1.5 * 86_400.0
 
@@ -63,7 +65,7 @@ class Analyzer:
         self._next_tick_s: float | None = None
         self._opened_s = 0.0
         self._looked_rows = 0
-        self._adoption: dict[int, float] = {}
+        self._matches = 0
         self._intents: list[float] = []
 
     def know(self, account: str, traits: Mapping[str, Any]) -> None:
@@ -76,18 +78,24 @@ class Analyzer:
         phrases = traits.get("ph")
         if not phrases:
             return
-        if self._by_phrase and (cluster := self._match(phrases)) is not None:
+        cluster, bits = self._match(phrases) if self._by_phrase else (None, 0.0)
+        if cluster is not None:
             self._join(self._clusters[cluster], number, ts)
-        self._book.note(ts, number, phrases, traits.get("int", 0))
+            self._matches += 1
+        if bits < 2 * MATCH_BITS or self._matches % _KEEP == 0:
+            self._book.note(ts, number, phrases, traits.get("int", 0))
 
-    def _match(self, phrases: list[int]) -> str | None:
+    def _match(self, phrases: list[int]) -> tuple[str | None, float]:
+        """The cluster whose signature the request shows, if any, and how many bits of it."""
         scores: dict[str, float] = {}
         for phrase in phrases:
             found = self._by_phrase.get(phrase)
             if found is not None:
                 scores[found[0]] = scores.get(found[0], 0.0) + found[1]
         best = max(scores, key=scores.__getitem__, default=None)
-        return best if best is not None and scores[best] >= MATCH_BITS else None
+        if best is None or scores[best] < MATCH_BITS:
+            return None, 0.0
+        return best, scores[best]
 
     def _join(self, cluster: Cluster, number: int, ts: float) -> None:
         if number not in cluster.members and not self._is_exempt(number):
@@ -122,41 +130,43 @@ class Analyzer:
         counts = templates.account_counts(rows, numbered)
         candidates = np.flatnonzero(counts >= _MIN_SAID)
         candidates = candidates[np.argsort(-counts[candidates], kind="stable")]
-        found = templates.find(rows, candidates, numbered)
         quiet: list[NDArray[np.int64]] = []
         lonely = np.zeros(numbered, bool)
         lonely[candidates] = True
-        for group in templates.merge(found, rows, [self._born_s([one]) for one in found]):
-            phrases = np.concatenate([template.phrases for template in group])
-            lonely[phrases] = False
-            if self._consider(group, rows, now_s):
-                quiet.append(phrases)
+        explained = np.zeros(rows.account.size, bool)
+        for cluster in self._clusters.values():
+            explained |= templates.scores(rows, self._weights(cluster.numbers)) >= MATCH_BITS
+        for template in templates.find(rows, candidates, numbered):
+            lonely[template.phrases] = False
+            if explained[template.matched].mean() < _PART and self._consider(template, rows, explained, now_s):
+                quiet.append(template.phrases)
         quiet.append(np.flatnonzero(lonely))
         mute = np.concatenate(quiet)
         mute = mute[self._book.born_s[mute] < now_s - _QUIET_S]
         if mute.size:
             self._book.mute(mute)
 
-    def _consider(self, group: list[templates.Template], rows: templates.Rows, now_s: float) -> bool:
-        """Weigh a group of templates and enforce where the grounds suffice; whether it is background."""
+    def _consider(
+        self, template: templates.Template, rows: templates.Rows, explained: NDArray[np.bool_], now_s: float
+    ) -> bool:
+        """Weigh a template and enforce where the grounds suffice; whether it is background.
+
+        ``explained`` flags requests whose template has been considered in this pass; this one's are added.
+        """
         bits = np.zeros(len(self._book))
-        for template in group:
-            bits[template.phrases] = np.maximum(template.bits, 0.0)
-        born_s = self._born_s(group)
-        known = self._owner(self._senders(rows, bits))
-        if known is not None and born_s >= known.born_s - _SAME_AGE_S:
-            self._extend(known, rows, np.maximum(bits, self._weights(known.numbers)), now_s)
-            return False
+        bits[template.phrases] = np.maximum(template.bits, 0.0)
+        born_s = self._born_s(template)
         if born_s >= self._opened_s + _WARM_UP_S:
-            bits = templates.grow(rows, bits, self._book.born_s >= born_s - _SAME_AGE_S, 0.35)
+            bits = templates.extend(rows, bits, self._book.born_s >= born_s - _SAME_AGE_S)
+        matched = templates.scores(rows, bits) >= MATCH_BITS
+        explained |= matched
         everybody = self._senders(rows, bits)
         holders = self.cohort.holders(everybody)
         if len(holders) < self.config.min_entities:
             return True
         inside = np.zeros(len(self.cohort), bool)
         inside[everybody] = True
-        wants = rows.wants[templates.scores(rows, bits) >= MATCH_BITS]
-        given = {"content": self._content(born_s, holders), "intent": self._intent(wants)}
+        given = {"content": self._content(born_s, holders), "intent": self._intent(rows.wants[matched])}
         found = grounds.weigh(self.cohort, holders, inside, self.config, **given)
         if self.trace is not None:
             self.trace(now_s, int((bits > 0).sum()), everybody, holders, found)
@@ -164,7 +174,7 @@ class Analyzer:
             name = f"c{len(self._clusters) + 1}"
             cluster = Cluster(name, first_enforced_s=now_s, born_s=born_s, reasons=found.words())
             self._clusters[name] = cluster
-            self._extend(cluster, rows, bits, now_s)
+            self._extend(cluster, rows, templates.cover(rows, bits), now_s)
             return False
         return found.combined < 1.0
 
@@ -173,13 +183,6 @@ class Analyzer:
         accounts = rows.account[templates.scores(rows, bits) >= MATCH_BITS]
         _, first = np.unique(accounts, return_index=True)
         return [number for number in accounts[np.sort(first)].tolist() if not self._is_exempt(number)]
-
-    def _owner(self, accounts: list[int]) -> Cluster | None:
-        """The cluster that most of these accounts are members of already."""
-        for cluster in self._clusters.values():
-            if accounts and sum(number in cluster.members for number in accounts) >= _OWNED * len(accounts):
-                return cluster
-        return None
 
     trace: Any = None
 
@@ -190,7 +193,7 @@ class Analyzer:
 
     def _extend(self, cluster: Cluster, rows: templates.Rows, bits: NDArray[np.float64], now_s: float) -> None:
         """Grow a cluster's template from ``bits`` and take in the accounts that send it."""
-        grown = templates.grow(rows, bits, self._book.born_s >= cluster.born_s - _SAME_AGE_S, 0.9)
+        grown = templates.extend(rows, bits, self._book.born_s >= cluster.born_s - _SAME_AGE_S)
         numbers = {phrase: float(grown[phrase]) for phrase in np.flatnonzero(grown).tolist()}
         if numbers != cluster.numbers:
             for code in cluster.bits:
@@ -206,9 +209,9 @@ class Analyzer:
         if senders:
             cluster.renewed_s = now_s
 
-    def _born_s(self, group: list[templates.Template]) -> float:
-        """When most of a group's phrases were first said twice."""
-        return float(np.median(self._book.born_s[np.concatenate([one.phrases for one in group])]))
+    def _born_s(self, template: templates.Template) -> float:
+        """When most of a template's phrases were first said twice."""
+        return float(np.median(self._book.born_s[template.phrases]))
 
     def _content(self, born_s: float, holders: list[int]) -> float:
         """E-value that a new template gathers unrelated holders faster than benign new templates do."""
