@@ -34,9 +34,10 @@ def free_port() -> int:
 class RedisServer:
     """One server process and what can happen to it."""
 
-    def __init__(self, *options: str, port: int | None = None) -> None:
+    def __init__(self, *options: str, port: int | None = None, first: bool = False) -> None:
         self.port = port or free_port()
         self._options = options
+        self._first = first  # a configuration file stands before all options
         self._folder = Path(tempfile.mkdtemp(prefix="distillguard-redis-"))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -50,8 +51,11 @@ class RedisServer:
 
     def start(self) -> None:
         """Start (again: empty, as nothing is kept) and wait until it answers."""
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-        command += ["--save", "", "--appendonly", "no", *self._options]
+        ours = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
+        if self._first:
+            command = ["redis-server", *self._options, *ours]
+        else:
+            command = ["redis-server", *ours, "--save", "", "--appendonly", "no", *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + STARTS_WITHIN_S
         with self.client() as client:
@@ -90,9 +94,9 @@ class RedisServer:
 
 
 @contextmanager
-def running_redis(*options: str) -> Iterator[RedisServer]:
+def running_redis(*options: str, first: bool = False) -> Iterator[RedisServer]:
     """A server of one's own, to be stopped, killed or configured at will."""
-    server = RedisServer(*options)
+    server = RedisServer(*options, first=first)
     server.start()
     try:
         yield server

@@ -1,7 +1,8 @@
 """The memory store with a journal under it, so that a restart forgets nothing that was spent.
 
 Entries: ``["b", key, code, limit, size_us, ...state]`` a bucket after a change (no state: it is gone), and
-``["o", id, [key, code, limit, size_us, amount, mark, floor], ...]`` a reservation (no rows: it is settled).
+``["o", id, [key, code, limit, size_us, amount, mark, floor], ...]`` a reservation (no rows: it is settled),
+``["m", id, forgotten_at_us]`` a move that was done.
 A flush writes buckets before reservations: a torn end may keep a hold too much, never make room.
 
 Bounds: a kill loses the changes of at most the last ``FLUSH_S``. Reservations that were open then are settled at
@@ -69,7 +70,7 @@ class EmbeddedStore(MemoryStore):
         for reservation, rows in held.items():
             self._abandon(reservation, rows, now_us)
         self.dirty, self.changed = set(), set()
-        self._journal.rewrite(self._entries(list(self._buckets), ()))
+        self._journal.rewrite(self._entries(list(self._buckets), list(self._moved)))
 
     def flush(self) -> None:
         """Write what changed since the last flush; a step of a rewrite under way."""
@@ -80,7 +81,7 @@ class EmbeddedStore(MemoryStore):
         self._journal.append(self._entries(keys, ids))
         if self._journal.wants_rewrite:
             self._journal.begin_rewrite()
-            self._rewriting = iter(self._entries(list(self._buckets), list(self._open)))
+            self._rewriting = self._entries(list(self._buckets), [*self._moved, *self._open])
         if self._rewriting is not None:
             piece = list(islice(self._rewriting, REWRITTEN_PER_FLUSH))
             self._journal.add_to_rewrite(piece)
@@ -97,7 +98,7 @@ class EmbeddedStore(MemoryStore):
                 log.exception("budgets.journal: could not be written; what is spent now is lost by a restart")
 
     def _entries(self, keys: Iterable[str], ids: Iterable[str]) -> Iterator[Entry]:
-        return chain(map(self._bucket_entry, keys), map(self._open_entry, ids))
+        return chain(map(self._bucket_entry, keys), map(self._other_entry, ids))
 
     def _bucket_entry(self, key: str) -> Entry:
         found = self._buckets.get(key)
@@ -106,9 +107,12 @@ class EmbeddedStore(MemoryStore):
         shape, state = found
         return ["b", key, shape.code, shape.limit, shape.size_us, *state]
 
-    def _open_entry(self, reservation: str) -> Entry:
-        record = self._open.get(reservation)
-        entry: Entry = ["o", reservation]
+    def _other_entry(self, name: str) -> Entry:
+        """A reservation or a move, whose ids never meet: a request's id has no colon, a move's has."""
+        if name in self._moved:
+            return ["m", name, self._moved[name]]
+        record = self._open.get(name)
+        entry: Entry = ["o", name]
         if record is not None:
             for line, amount, mark in zip(record.lines, record.amounts, record.marks, strict=True):
                 shape = line.shape
@@ -124,6 +128,8 @@ class EmbeddedStore(MemoryStore):
             held.pop(name, None)
             if entry[2:]:
                 held[name] = entry[2:]
+        elif kind == "m":
+            self._moved[name] = int(entry[2])
         elif kind == "b":
             self._buckets.pop(name, None)
             if entry[2:]:

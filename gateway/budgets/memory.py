@@ -66,7 +66,7 @@ class MemoryStore:
         self.dirty: set[str] | None = None
         """Buckets changed since a journal last looked; ``None`` where nobody keeps one."""
         self.changed: set[str] | None = None
-        """Reservations opened, renewed or ended since then."""
+        """Reservations opened, renewed or ended, and moves done, since then."""
 
     def now_us(self) -> int:
         """The clock in microseconds."""
@@ -153,6 +153,7 @@ class MemoryStore:
         if move_id in self._moved:
             return False
         self._moved[move_id] = now_us + MOVED_US
+        self._note(move_id)
         if len(self._moved) > MOVES_KEPT:
             self._moved.popitem(last=False)
         for move in moves:

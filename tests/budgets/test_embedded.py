@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.budgets.core import Move
 from gateway.budgets.embedded import EmbeddedStore
 from gateway.clock import ManualClock
 from gateway.types import Amounts, Unit
@@ -137,6 +138,18 @@ def test_the_journal_is_rewritten_while_it_is_written_and_loses_nothing(
     again = opened(tmp_path)
     views = again.peek_now(lines([charge(many, f"a{n}") for n in range(20)], Amounts()), again.now_us())
     assert [view.remaining for view in views] == [970] * 20
+
+
+def test_a_move_is_done_once_over_restarts(tmp_path: Path) -> None:
+    moves = [Move(charge(KINDS[4]), charge(budget("cluster", 9, length_s=45 * DAY_S), "c1"))]
+    for turn, expected in enumerate((True, False, False)):
+        store = opened(tmp_path)
+        if turn == 0:
+            spend(store, "r", 4)
+        assert store.move_now("join:a1:c1", moves, store.now_us()) is expected
+        store.flush()
+        (view,) = store.peek_now(lines([moves[0].target], Amounts()), store.now_us())
+        assert view.remaining == 5
 
 
 def test_memory_stays_bounded_when_every_request_brings_a_new_account(tmp_path: Path) -> None:
