@@ -16,6 +16,7 @@ from xml.etree import ElementTree as ET
 import click
 
 import gateway
+from gateway.cli.policy_case import PastRequest, case_of_event, case_of_file
 from gateway.errors import ConfigError, FileError, FileErrors
 from gateway.policy.difference import difference
 from gateway.policy.language import ROUTE_PATHS, json_schema
@@ -133,6 +134,14 @@ def _write_junit(report: TrialReport, path: Path) -> None:
 @click.option(
     "--case", "case", type=click.Path(path_type=Path), help="A YAML or JSON file: subject, request, standing."
 )
+@click.option("--event", "event", help="The id of a past request, from the events under --state-dir.")
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    default=Path(".distillguard"),
+    envvar="DISTILLGUARD_STATE_DIR",
+    help="Where the events of a past request are.",
+)
 @click.option("--account", help="The account's id.")
 @click.option("--plan", help="Its plan.")
 @click.option("--organisation", help="Its organisation.")
@@ -151,24 +160,39 @@ def _write_junit(report: TrialReport, path: Path) -> None:
 @click.option("--cluster", help="The cluster.")
 @click.option("--now", "now_s", type=float, help="Seconds since the epoch (default: now).")
 @_JSON
-def explain(path: Path | None, case: Path | None, now_s: float | None, *, as_json: bool, **flags: Any) -> None:
-    """Why a request is decided as it is: every rule considered, which matched, what is charged."""
-    given = _case(case)
-    for part, names in _PARTS_OF_CASE.items():
-        given[part] = {**given.get(part, {}), **{name: flags[name] for name in names if flags[name] is not None}}
-    document = read_yaml(json.dumps(given).encode(), "explain")
-    found = validate(document, CaseFile)
+def explain(
+    path: Path | None,
+    case: Path | None,
+    event: str | None,
+    state_dir: Path,
+    now_s: float | None,
+    *,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Why a request is decided as it is: every rule considered, which matched, what is charged.
+
+    The request is given by options, by --case, or by --event (a past one); options go over what those say.
+    """
+    if case is not None and event is not None:
+        raise click.UsageError("got both --case and --event, expected one of the two.")
+    past = case_of_file(case) if case else case_of_event(event, state_dir) if event else PastRequest()
+    given = {
+        part: {**past.given.get(part, {}), **{name: flags[name] for name in names if flags[name] is not None}}
+        for part, names in _PARTS_OF_CASE.items()
+    }
+    found = validate(read_yaml(json.dumps(given).encode(), "explain"), CaseFile)
     if not isinstance(found, CaseFile):
         said = "; ".join(f"{error.message}" for error in found)
         raise click.UsageError(f"{said}.")
-    at_s = time.time() if now_s is None else now_s
+    at_s = now_s if now_s is not None else past.ts if past.ts is not None else time.time()
     explanation = check_policies(path).explain(
         found.subject.identity(at_s), found.request.facts(), found.standing.standing(), at_s
     )
     if as_json:
-        _print_json(explanation.to_dict())
+        _print_json({**explanation.to_dict(), **({"recorded": past.recorded} if past.recorded else {})})
     else:
-        click.echo(explanation.to_text())
+        click.echo(past.to_text() + explanation.to_text())
 
 
 _PARTS_OF_CASE = {
@@ -178,21 +202,6 @@ _PARTS_OF_CASE = {
     "request": ("model", "route", "stream", "max_output_tokens", "choices", "input_chars"),
     "standing": ("level", "cluster"),
 }  # fmt: skip
-
-
-def _case(path: Path | None) -> dict[str, Any]:
-    """What a case file says. Raises FileErrors with places."""
-    if path is None:
-        return {}
-    try:
-        document = read_yaml(path.read_bytes(), str(path))
-    except OSError as error:
-        raise ConfigError(f"{path}: got {error.strerror}, expected a file with subject, request and standing") from None
-    found = validate(document, CaseFile)
-    if isinstance(found, list) or document.errors:
-        raise FileErrors([*document.errors, *(found if isinstance(found, list) else [])])
-    said: dict[str, Any] = document.data
-    return said
 
 
 @policy.command()

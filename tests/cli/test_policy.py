@@ -8,6 +8,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from gateway.cli import main
+from gateway.clock import ManualClock
+from gateway.events import FileSink
+from gateway.types import Event, Outcome
 from tests.policy.helpers import BASE
 
 if TYPE_CHECKING:
@@ -108,6 +111,31 @@ def test_explain_reads_a_case_and_flags_go_over_it(run: Run, tmp_path: Path) -> 
     (tmp_path / "case.yaml").write_text("subject: {plan: pro}\nrequest: {model: gpt-4o}\n", encoding="utf-8")
     assert "plan pro" in run("explain", "good.yaml", "--case", "case.yaml").out
     assert "plan free" in run("explain", "good.yaml", "--case", "case.yaml", "--plan", "free").out
+
+
+async def test_explain_of_a_past_request_tells_what_was_decided_then_and_what_would_be_now(
+    run: Run, tmp_path: Path
+) -> None:
+    event = Event(
+        id="r_42", ts=1_767_614_400.0, outcome=Outcome.REFUSED, family="openai", route="openai.chat_completions", status=403,
+        account="a7", plan="pro", model="gpt-4o", level="suspect", cluster="c1", rule="standings/confirmed",
+        refusal="forbidden", policy="0123456789abcdef",
+    )  # fmt: skip
+    segment = tmp_path / "state" / "events"
+    segment.mkdir(parents=True)
+    sink = FileSink(segment, ManualClock(event.ts))
+    sink.append(event)
+    await sink.aclose()
+    ran = run("explain", "good.yaml", "--event", "r_42", "--state-dir", "state")
+    assert ran.out.startswith(
+        "recorded: outcome refused, status 403, rule standings/confirmed, refusal forbidden, policy 0123456789abcdef\n"
+    )
+    assert "charges account:a7:pro/requests-per-day" in ran.out
+    found = json.loads(run("explain", "good.yaml", "--event", "r_42", "--state-dir", "state", "--json").out)
+    assert (found["decision"], found["level"], found["recorded"]["rule"]) == ("allow", "suspect", "standings/confirmed")
+    missing = run("explain", "good.yaml", "--event", "r_43", "--state-dir", "state")
+    assert (missing.code, missing.out) == (2, "")
+    assert "got no event 'r_43'" in missing.err
 
 
 def test_diff_is_zero_for_the_same_and_one_for_other(run: Run, tmp_path: Path) -> None:
