@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateway.budgets import Budgets, Estimator
+    from gateway.canary import Marker, ReplyMarks
     from gateway.clock import Clock
     from gateway.dialects import ReplyReader, Route
     from gateway.events import EventSink
@@ -69,6 +70,7 @@ class Exchange:
     """The enforced cluster whose signature the request shows, where the account has no standing of its own."""
     plan: Plan | None = None
     grant: Grant | None = None
+    marks: ReplyMarks | None = None
     reader: ReplyReader | None = None
     traits: Mapping[str, JSON] | None = None
     usage_added: bool = False
@@ -86,7 +88,8 @@ class Exchange:
     @property
     def rewrites(self) -> bool:
         """The reply's text or events may have to change, so it must not come compressed."""
-        return self.usage_added or (self.plan is not None and (self.plan.hide_reasoning or self.plan.mark))
+        hidden = self.plan is not None and self.plan.hide_reasoning
+        return self.usage_added or hidden or self.marks is not None
 
     @property
     def route_name(self) -> str:
@@ -217,6 +220,8 @@ class Pipeline(Decider):
     events: EventSink
     metrics: Metrics
     hash_address: Callable[[str], str]
+    marker: Marker | None = None
+    """Without one, nothing is marked, whatever the policies say."""
 
     def recognise(self, exchange: Exchange, headers: Headers, client: tuple[str, int] | None) -> None:
         """Find the route and the caller, before a byte of the body is read.
@@ -250,7 +255,16 @@ class Pipeline(Decider):
             hide_reasoning=plan.hide_reasoning,
         )
         exchange.usage_added = edit.ask_usage
+        exchange.marks = self._marks(exchange, plan, facts)
         return edit_body(exchange.route, facts, body, edit)
+
+    def _marks(self, exchange: Exchange, plan: Plan, facts: RequestFacts) -> ReplyMarks | None:
+        """Writers for the reply, where the plan marks it and the cluster is known."""
+        cluster = exchange.standing.cluster or exchange.signature
+        if not plan.mark or self.marker is None or cluster is None:
+            return None
+        prompt = next((part.text for part in reversed(facts.texts) if part.role in _ASKS), None)
+        return self.marker.for_reply(cluster, prompt, plan.carriers)
 
     async def admit_passed_through(self, exchange: Exchange) -> None:
         """Decide on a request that the policy passes through unread; its budgets count all the same."""
@@ -273,6 +287,7 @@ class Pipeline(Decider):
                 status=status,
                 headers=headers,
                 strip_usage=exchange.usage_added,
+                writers=exchange.marks,
                 hide_reasoning=exchange.plan is not None and exchange.plan.hide_reasoning,
             )
         return exchange.reader
@@ -298,6 +313,7 @@ class Pipeline(Decider):
         """What is written down of an exchange: no credential, no text, the address as a keyed hash."""
         identity, facts, plan = exchange.identity, exchange.facts, exchange.plan
         refusal, grant = exchange.refusal, exchange.grant
+        marks = exchange.marks.record() if exchange.marks else None
         return Event(
             id=exchange.id,
             ts=exchange.started_at,
@@ -319,6 +335,8 @@ class Pipeline(Decider):
             rule=refusal.rule if refusal else (plan.rule if plan else None),
             refusal=refusal.kind.value if refusal else None,
             shadowed=grant.shadowed if grant else (),
+            marked=marks is not None,
+            marks={"version": marks.version, **marks.marks} if marks else None,
             usage=exchange.usage,
             cost_microusd=exchange.cost_microusd,
             first_byte_s=exchange.first_byte_s,
@@ -328,6 +346,9 @@ class Pipeline(Decider):
             traits=exchange.traits,
         )
 
+
+_ASKS = frozenset({"user", "input"})
+"""Roles of the texts that a reply answers."""
 
 _SHOWS_SIGNATURE = Standing(level=Level.SUSPECT, reasons=("shows the signature of an enforced cluster",))
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.budgets import BudgetMetrics, Estimator, open_budgets
+from gateway.canary import Marker
 from gateway.clock import Clock, SystemClock
 from gateway.events import open_events
 from gateway.identity import keyed_hash, open_identities
@@ -88,6 +89,7 @@ class Rooms:
             metrics=self.metrics,
             clock=clock,
             observer=RequestObserver(self.identities.hash_key, self.standing),
+            marker=await asyncio.to_thread(_open_marker, settings, clock),
             hash_address=partial(keyed_hash, self.identities.hash_key, "address"),
         )
         await self.identities.start()
@@ -117,6 +119,8 @@ class Rooms:
         await self.events.aclose()
         await self.standing.stop()
         await self.identities.stop()
+        if self.pipeline.marker is not None:
+            await asyncio.to_thread(self.pipeline.marker.close)
 
     def begin(self) -> None:
         """A call has come in."""
@@ -196,3 +200,16 @@ class Rooms:
     def _policies_wrong(self, why: str) -> None:
         self.metrics.policy_reload_failed()
         log.error("policies not taken over; the last good set stays in force", extra={"error": why})
+
+
+def _open_marker(settings: Settings, clock: Clock) -> Marker | None:
+    """The keyring of this gateway: the given one; else, where the state is its own, one in the state folder.
+
+    Gateways that share their state must share a keyring too, which only the operator can give them.
+    """
+    if settings.keyring is not None:
+        return Marker(settings.keyring, clock)
+    if settings.redis:
+        log.warning("no --keyring: replies are not marked, whatever the policies say")
+        return None
+    return Marker(settings.state_dir / "keyring.json", clock, make=True)

@@ -400,6 +400,8 @@ class Event:
     """The code of the refusal (``RefusalKind``), where the request was refused."""
     shadowed: tuple[str, ...] = ()
     marked: bool = False
+    marks: Mapping[str, JSON] | None = None
+    """Of a marked reply: the keyring's version and how many marks of each carrier; no text."""
     usage: Usage | None = None
     cost_microusd: int = 0
     first_byte_s: float | None = None

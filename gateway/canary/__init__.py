@@ -8,6 +8,7 @@ need stands here.
 from __future__ import annotations
 
 from gateway.canary.keyring import Keyring, load_keyring, new_keyring, rotate, save_keyring
+from gateway.canary.live import Marker, ReplyMarks
 from gateway.canary.marking import Marked, MarkRecord, make_writer, mark_reply, record
 from gateway.canary.writer import CARRIERS, Mark, MarkWriter
 
@@ -18,6 +19,8 @@ __all__ = [
     "MarkRecord",
     "MarkWriter",
     "Marked",
+    "Marker",
+    "ReplyMarks",
     "load_keyring",
     "make_writer",
     "mark_reply",

@@ -1,0 +1,106 @@
+"""Marks in live replies: one keyring file, one writer for each piece of free prose, one record a reply.
+
+A cluster's key is promised in the keyring's ledger, with a time stamp, before the first reply is marked with
+it: until the promise is on disk, its replies go out as they are. The file is rewritten under a lock, so that
+several workers and ``canary keygen`` may share it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from gateway.canary.keyring import load_keyring, new_keyring, save_keyring
+from gateway.canary.marking import make_writer, record
+from gateway.canary.slots import load_inventory
+from gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gateway.canary.keyring import Keyring
+    from gateway.canary.marking import MarkRecord
+    from gateway.canary.writer import MarkWriter
+    from gateway.clock import Clock
+
+_log = logging.getLogger(__name__)
+
+
+class ReplyMarks:
+    """The writers of one reply; calling it makes one (for a choice, content block or output item)."""
+
+    def __init__(self, keyring: Keyring, cluster: str, prompt: str | None, carriers: Sequence[str]) -> None:
+        self._keyring = keyring
+        self._cluster = cluster
+        self._prompt = prompt
+        self._carriers = carriers
+        self._writers: list[MarkWriter] = []
+
+    def __call__(self) -> MarkWriter:
+        """One more writer of this reply."""
+        writer = make_writer(self._keyring, self._cluster, prompt=self._prompt, carriers=self._carriers)
+        self._writers.append(writer)
+        return writer
+
+    def record(self) -> MarkRecord | None:
+        """How many marks of each carrier were planted; ``None`` where none was."""
+        records = [record(writer, self._keyring, self._cluster) for writer in self._writers if writer.marks]
+        if not records:
+            return None
+        counts: dict[str, int] = {}
+        for found in records:
+            for carrier, count in found.marks.items():
+                counts[carrier] = counts.get(carrier, 0) + count
+        return type(records[0])(cluster=self._cluster, version=records[0].version, marks=counts)
+
+
+class Marker:
+    """Gives out writers for the replies of clusters whose key is promised. One event loop uses it."""
+
+    def __init__(self, path: Path, clock: Clock, *, make: bool = False) -> None:
+        """Load the keyring at ``path``; with ``make`` a missing one is made. Raises ConfigError."""
+        self._path = path
+        self._clock = clock
+        if make and not path.exists():
+            save_keyring(path, new_keyring(inventory=load_inventory().digest, now_s=clock.now()))
+        self._keyring = load_keyring(path)
+        self._promised = self._committed(self._keyring)
+        self._asked: set[str] = set()
+        self._promises = ThreadPoolExecutor(max_workers=1, thread_name_prefix="distillguard-keyring")
+
+    def for_reply(self, cluster: str, prompt: str | None, carriers: Sequence[str]) -> ReplyMarks | None:
+        """Writers for a reply to ``cluster``; ``None`` while its key is still being promised."""
+        if cluster in self._promised:
+            return ReplyMarks(self._keyring, cluster, prompt, carriers)
+        if cluster not in self._asked:
+            self._asked.add(cluster)
+            self._promises.submit(self.promise, cluster)
+        return None
+
+    def promise(self, cluster: str) -> None:
+        """Enter the cluster's key into the ledger, on disk; blocks. A failure is logged and tried again later."""
+        try:
+            with self._path.with_suffix(".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                before = load_keyring(self._path)
+                keyring = before.commit(cluster, now_s=self._clock.now())
+                if keyring is not before:
+                    save_keyring(self._path, keyring)
+        except (OSError, ConfigError) as error:
+            _log.error("keyring cannot be written; replies stay unmarked", extra={"error": str(error)})
+            self._asked.discard(cluster)
+            return
+        self._keyring = keyring
+        self._promised = self._committed(keyring)
+
+    def close(self) -> None:
+        """Finish what is being promised."""
+        self._promises.shutdown(wait=True)
+
+    @staticmethod
+    def _committed(keyring: Keyring) -> frozenset[str]:
+        version = keyring.newest.version
+        return frozenset(entry.cluster for entry in keyring.ledger if entry.version == version)

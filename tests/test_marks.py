@@ -1,0 +1,114 @@
+"""Replies to a suspected cluster carry marks, the same streamed and plain; everybody else's are untouched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from gateway.canary import load_keyring, mark_reply
+from gateway.demo.model import ModelServer
+from gateway.policy import shipped_policies
+from gateway.types import Level, Verdict
+from tests.live import Live, live_gateway
+
+ANSWER = (
+    "You should begin with a large bowl, because it is easier to mix everything that way. "
+    "However, do not start too quickly: the dough needs roughly thirty minutes to rest. "
+    "It is also important to use warm water, and you can usually tell by touch that it is right. "
+    "For example, water that feels hot will often kill the yeast, so try to be careful. "
+    "Afterwards, shape the loaf, let it rise, and bake it until the crust is brown. "
+) * 3
+ASK: Any = [{"role": "user", "content": "How do I bake bread at home?"}]
+SUSPECT = Verdict(
+    cluster="c7",
+    level=Level.SUSPECT,
+    members=("taker",),
+    decided_at=time.time() - 1,
+    expires_at=time.time() + 3600,
+    reasons=("coordination", "content"),
+)
+
+
+def account(name: str) -> dict[str, Any]:
+    return {"account": name, "plan": "pro", "api_key": f"sk-{name}-0123456789"}
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Live]:
+    model = ModelServer(writer=lambda *_: ANSWER)
+    accounts = [account("taker"), account("reader")]
+    with live_gateway(tmp_path, policies=shipped_policies(), accounts=accounts, model=model) as found:
+        found.rooms.standing.apply([SUSPECT])
+        assert found.rooms.pipeline.marker is not None
+        found.rooms.pipeline.marker.promise("c7")
+        yield found
+
+
+def chat(live: Live, name: str, **more: Any) -> Any:
+    with openai.OpenAI(base_url=f"{live.url}/v1", api_key=f"sk-{name}-0123456789", max_retries=0) as client:
+        reply = client.chat.completions.create(model="gpt-4o", messages=ASK, **more)
+        return list(reply) if more.get("stream") else reply
+
+
+def text_of(stream: Any) -> str:
+    return "".join(event.choices[0].delta.content or "" for event in stream if event.choices)
+
+
+def test_a_suspect_gets_exactly_what_the_command_line_would_plant(live: Live) -> None:
+    keyring = load_keyring(live.settings.state_dir / "keyring.json")
+    expected = mark_reply(keyring, "c7", ASK[0]["content"], ANSWER)
+    assert expected.marks
+    reply = chat(live, "taker")
+    assert reply.choices[0].message.content == expected.reply
+    assert text_of(chat(live, "taker", stream=True)) == expected.reply
+
+
+def test_usage_and_everything_but_the_text_stay_as_they_were(live: Live) -> None:
+    marked, plain = chat(live, "taker").model_dump(), chat(live, "reader").model_dump()
+    assert plain["choices"][0]["message"].pop("content") == ANSWER
+    assert marked["choices"][0]["message"].pop("content") != ANSWER
+    marked["created"] = plain["created"] = 0
+    assert marked == plain
+
+
+def test_the_event_tells_the_marks_and_no_text(tmp_path: Path) -> None:
+    model = ModelServer(writer=lambda *_: ANSWER)
+    with live_gateway(tmp_path, policies=shipped_policies(), accounts=[account("taker")], model=model) as live:
+        live.rooms.standing.apply([SUSPECT])
+        assert live.rooms.pipeline.marker is not None
+        live.rooms.pipeline.marker.promise("c7")
+        chat(live, "taker")
+        chat(live, "taker", logprobs=True)  # log probabilities would tell another text: no lexical marks
+    marked, unmarked = live.events()
+    assert marked.marked
+    assert marked.marks is not None
+    assert marked.marks["version"] == 1
+    assert sum(count for name, count in marked.marks.items() if name != "version") > 0
+    assert marked.cluster == "c7"
+    assert not unmarked.marked
+
+
+def test_a_key_is_promised_before_it_marks(tmp_path: Path) -> None:
+    model = ModelServer(writer=lambda *_: ANSWER)
+    with live_gateway(tmp_path, policies=shipped_policies(), accounts=[account("taker")], model=model) as live:
+        live.rooms.standing.apply([SUSPECT])
+        first = chat(live, "taker").choices[0].message.content
+        assert live.rooms.pipeline.marker is not None
+        live.rooms.pipeline.marker.close()  # waits for the promise
+        assert first == ANSWER
+        assert chat(live, "taker").choices[0].message.content != ANSWER
+    keyring = load_keyring(live.settings.state_dir / "keyring.json")
+    assert [entry.cluster for entry in keyring.ledger] == ["c7"]
+
+
+def test_a_suspects_compressed_replies_are_asked_for_plain(live: Live) -> None:
+    body = {"model": "gpt-4o", "messages": ASK}
+    headers = {"authorization": "Bearer sk-taker-0123456789", "accept-encoding": "gzip"}
+    httpx.post(f"{live.url}/v1/chat/completions", json=body, headers=headers)
+    assert live.model.requests[-1].header("accept-encoding") == "identity"
