@@ -148,6 +148,9 @@ class _Compiler(Joiner):
         effect = self.effect(file, (*path, "then"), spec.then, f"rules/{spec.name}")
         if effect == Effect():
             self.wrong(file, (*path, "then"), "got a rule without an effect, expected one, such as refuse or budgets")
+        if effect.budgets and _looks_at_suspicion(spec):
+            said = "got budgets in a rule that looks at the level, expected cluster_budgets under standings"
+            self.wrong(file, (*path, "then", "budgets"), f"{said}: callers are shown the names of other budgets")
         return Rule(
             name=spec.name, index=index, match=self.match(file, (*path, "match"), spec.match), condition=spec.if_,
             share=spec.share, effect=effect, place=self.place(file, path), description=spec.description,
@@ -303,6 +306,12 @@ class _Compiler(Joiner):
             if file.model.access.kill is not None:
                 places["access kill"] = self.place(file, ("access", "kill"))
         return places
+
+
+def _looks_at_suspicion(spec: RuleSpec) -> bool:
+    """Whether what the rule does shows a caller that it is distrusted."""
+    distrusted = set(spec.match.level or ()) - {"none"}
+    return bool(distrusted) or (spec.if_ is not None and "level" in spec.if_.names)
 
 
 def _message(spec: RefuseSpec | None) -> str | None:

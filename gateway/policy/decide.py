@@ -104,13 +104,14 @@ class PolicySet:
         r"""The route that passes ``method`` ``path`` unmetered, if one is listed.
 
         ``path`` as received; one that could be read in two ways (dot segments, ``//``, ``\\``, ``%``) passes
-        nowhere.
+        nowhere. While the kill switch stops everything, a route that asks for no credential, and so is decided
+        for nobody in particular, passes nothing either.
         """
         if "//" in path or "\\" in path or "%" in path or not {".", ".."}.isdisjoint(path.split("/")):
             return None
         for route in self.parts.pass_through:
             if method in route.methods and _path_fits(route.path, path):
-                return route
+                return route if route.authenticate or "*" not in self.parts.kill else None
         return None
 
     def decide_pass_through(self, identity: Identity, route: PassThrough, standing: Standing, now_s: float) -> Plan:

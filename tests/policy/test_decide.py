@@ -370,6 +370,14 @@ def test_only_listed_routes_pass_and_no_path_can_be_read_in_two_ways(method: str
     assert (policies_of(PASSED).passed_through(method, path) is not None) is passed
 
 
+def test_the_kill_switch_stops_routes_that_ask_for_no_credential_too() -> None:
+    killed = policies_of(PASSED.replace("deny_countries: [KP]", "kill: '*'"))
+    assert killed.passed_through("GET", "/v1/batches/b1") is None
+    route = killed.passed_through("GET", "/v1/files")
+    assert route is not None
+    assert killed.decide_pass_through(caller(), route, NO_STANDING, NOW).refusal is not None
+
+
 def test_passed_routes_are_still_counted_and_refused() -> None:
     policies = policies_of(
         PASSED.replace("{limit: 200/day}", "{limit: 200/day}, {limit: 1M output_tokens/day}, {limit: 2 concurrent}")
