@@ -9,18 +9,21 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.budgets import BudgetMetrics, Estimator, open_budgets
+from gateway.budgets import BudgetMetrics, Estimator, open_budgets, self_test
 from gateway.canary import Marker
 from gateway.clock import Clock, SystemClock
+from gateway.errors import ConfigError
 from gateway.events import open_events
 from gateway.identity import keyed_hash, open_identities
 from gateway.observer import RequestObserver
 from gateway.pipeline import Pipeline
 from gateway.policy import PolicySet, PolicyWatcher, UpstreamSpec
 from gateway.standing import open_standing
+from gateway.tasks import end_tasks
 from gateway.telemetry import Metrics
 
 if TYPE_CHECKING:
@@ -47,26 +50,45 @@ class Rooms:
         self.settings = settings
         self.clock = clock if clock is not None else SystemClock()
         self.metrics = Metrics(workers_dir=workers_dir)
+        self._budget_metrics = BudgetMetrics(self.metrics.registry, self.metrics.uncharged)
         self.draining = False
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._opening: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._closing: AsyncExitStack | None = None
         self._upstreams: dict[str, UpstreamSpec] = {}
 
     async def start(self) -> None:
         """Open the rooms; at once where they are open.
 
-        Raises ConfigError or FileErrors for what the operator has to mend, to every caller alike.
+        Raises ConfigError or FileErrors for what the operator has to mend, StoreError where Redis cannot be
+        asked: to every caller alike. What was opened is closed again, and the next call tries anew.
         """
-        if self._watching is not None:
+        if self._closing is not None:
             return
-        if self._opening is None:
-            self._opening = asyncio.get_running_loop().create_task(self._open())
-        await asyncio.shield(self._opening)
+        opening = self._opening
+        if opening is None:
+            opening = self._opening = asyncio.get_running_loop().create_task(self._open())
+        try:
+            await asyncio.shield(opening)
+        finally:
+            if opening.done():
+                self._opening = None
 
     async def _open(self) -> None:
+        async with AsyncExitStack() as stack:
+            self.pipeline = await self._open_pipeline(stack)
+            watching = asyncio.get_running_loop().create_task(self.policies.run())
+            stack.push_async_callback(end_tasks, [watching])
+            self._closing = stack.pop_all()
+        self.metrics.watch("standing", self.standing.status)
+        self.metrics.watch("budgets", self.budgets.status)
+        self.metrics.watch("events", self.events.status)
+        log.info("ready", extra={"policy": self.policies.current.hash, "strict": self.identities.strict})
+
+    async def _open_pipeline(self, stack: AsyncExitStack) -> Pipeline:
+        """Open room after room; each is closed by ``stack``, the last one first."""
         settings, clock = self.settings, self.clock
         self.policies = PolicyWatcher(
             settings.policies,
@@ -75,11 +97,24 @@ class Rooms:
             on_error=self._policies_wrong,
             clock=clock,
         )
+        if problems := self_test(self.policies.current.budgets):
+            raise ConfigError("policies: got budgets that cannot refuse: " + "; ".join(problems))
+        self._policies_changed(self.policies.current)
         self.identities = await asyncio.to_thread(open_identities, settings, clock)
+        stack.push_async_callback(self.identities.stop)
+        await self.identities.start()
+        marker = await asyncio.to_thread(_open_marker, settings, clock)
+        if marker is not None:
+            stack.push_async_callback(asyncio.to_thread, marker.close)
         self.standing = open_standing(settings, clock)
-        self.budgets = open_budgets(settings, clock, BudgetMetrics(self.metrics.registry, self.metrics.uncharged))
+        stack.push_async_callback(self.standing.stop)
+        await self.standing.start()
         self.events = open_events(settings, clock)
-        self.pipeline = Pipeline(
+        stack.push_async_callback(self.events.aclose)
+        self.budgets = open_budgets(settings, clock, self._budget_metrics)
+        stack.push_async_callback(self.budgets.aclose)
+        await self.budgets.open()
+        return Pipeline(
             identities=self.identities,
             policies=self.policies,
             standing=self.standing,
@@ -89,38 +124,22 @@ class Rooms:
             metrics=self.metrics,
             clock=clock,
             observer=RequestObserver(self.identities.hash_key, self.standing),
-            marker=await asyncio.to_thread(_open_marker, settings, clock),
+            marker=marker,
             hash_address=partial(keyed_hash, self.identities.hash_key, "address"),
         )
-        await self.identities.start()
-        await self.standing.start()
-        await self.budgets.open()
-        self.metrics.watch("standing", self.standing.status)
-        self.metrics.watch("budgets", self.budgets.status)
-        self.metrics.watch("events", self.events.status)
-        self._policies_changed(self.policies.current)
-        self._watching = asyncio.get_running_loop().create_task(self.policies.run())
-        log.info("ready", extra={"policy": self.policies.current.hash, "strict": self.identities.strict})
 
     async def stop(self) -> None:
         """Wait for the last calls, settle, flush and close; safe to call twice or before ``start``."""
         self.draining = True
-        if self._watching is None:
+        if self._closing is None:
             return
-        watching, self._watching, self._opening = self._watching, None, None
+        closing, self._closing = self._closing, None
         try:
             async with asyncio.timeout(_LAST_CALLS_S):
                 await self._idle.wait()
         except TimeoutError:
             log.warning("calls still open at shutdown", extra={"calls": self._active})
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-        await self.budgets.aclose()
-        await self.events.aclose()
-        await self.standing.stop()
-        await self.identities.stop()
-        if self.pipeline.marker is not None:
-            await asyncio.to_thread(self.pipeline.marker.close)
+        await closing.aclose()
 
     def begin(self) -> None:
         """A call has come in."""
@@ -160,7 +179,7 @@ class Rooms:
         """Why no traffic should come here; empty when ready."""
         if self.draining:
             return ["draining: the gateway is shutting down"]
-        if self._watching is None:
+        if self._closing is None:
             return ["starting: the rooms are not open yet"]
         if not self.budgets.status()["ok"]:
             return ["store: the budgets' store cannot be asked; each budget's on_store_error decides"]
@@ -169,7 +188,7 @@ class Rooms:
     def status(self) -> dict[str, object]:
         """What ``/api/status`` shows."""
         reasons = self.not_ready()
-        if self._watching is None:
+        if self._closing is None:
             return {"ready": False, "reasons": reasons}
         return {
             "ready": not reasons,

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from gateway.console import build_admin
+from gateway.errors import ConfigError
 from gateway.rooms import Rooms
 from gateway.settings import Settings
 from tests.live import ROOMY
@@ -99,3 +100,15 @@ async def test_one_shape_for_what_is_not_there(rooms: Rooms) -> None:
 )
 def test_without_a_token_the_port_is_bound_to_loopback(given: dict[str, str], bound: str) -> None:
     assert Settings.load({}, **given).admin_bind == bound
+
+
+async def test_a_start_that_failed_closes_what_it_opened_and_can_be_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "accounts.ndjson").write_text("no JSON\n")
+    rooms = rooms_with(tmp_path, accounts=tmp_path / "accounts.ndjson")
+    with pytest.raises(ConfigError, match=r"accounts.ndjson:1:1"):
+        await rooms.start()
+    assert rooms.not_ready() == ["starting: the rooms are not open yet"]
+    (tmp_path / "accounts.ndjson").write_text('{"account":"a1","plan":"free"}\n')
+    await rooms.start()
+    assert rooms.not_ready() == []
+    await rooms.stop()
