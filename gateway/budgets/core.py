@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gateway.types import Amounts, Budget, Charge
 
 SHAPES_KEPT = 4096
+MOST = 10**13
+"""The largest amount that is counted: sums of hundreds stay exact in doubles. A caller may declare any cap."""
 
 
 class Line(NamedTuple):
@@ -149,4 +151,5 @@ class Shapes:
 def _by_unit(amounts: Amounts) -> tuple[int, ...]:
     """``Amounts.of`` for every unit at once, in the order of ``UNITS``."""
     inputs, outputs = amounts.input_tokens, amounts.output_tokens
-    return amounts.requests, inputs, outputs, inputs + outputs, amounts.cost_microusd, 1
+    spent = (amounts.requests, inputs, outputs, inputs + outputs, amounts.cost_microusd, 1)
+    return spent if max(spent) <= MOST else tuple(min(MOST, amount) for amount in spent)

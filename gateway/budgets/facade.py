@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections import OrderedDict
 from dataclasses import replace
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from gateway.clock import Clock
     from gateway.settings import Settings
 
+log = logging.getLogger(__name__)
 BEAT_S = 10.0
 PROBE_S = 0.1
 RENEW_AFTER_S = 5.0
@@ -96,8 +98,12 @@ class Budgets:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Open the store and start the heartbeat and the probe."""
+        """Open the store and start the heartbeat and the probe. A store that is away does not stop the start."""
         await self.store.open()
+        try:
+            await self.store.ping()
+        except StoreError:
+            self._failed("open")
         self._tasks = [
             asyncio.create_task(self._every(BEAT_S, self.beat), name="budgets-beat"),
             asyncio.create_task(self._every(PROBE_S, self.recover), name="budgets-recover"),
@@ -349,7 +355,10 @@ class Budgets:
     async def _every(pause_s: float, step: Any) -> None:
         while True:
             await asyncio.sleep(pause_s)
-            await step()
+            try:
+                await step()
+            except Exception:  # the next turn must come whatever happened in this one
+                log.exception("budgets: a turn of the background work failed")
 
 
 def open_budgets(settings: Settings, clock: Clock, metrics: BudgetMetrics | None = None) -> Budgets:

@@ -395,6 +395,14 @@ async def test_settlements_kept_while_the_store_is_away_are_bounded_and_what_is_
     assert await scene.left(of) == [990]
 
 
+async def test_a_gateway_starts_without_its_store_and_says_so(scene: Scene) -> None:
+    scene.store.away = True
+    await scene.budgets.open()
+    assert scene.metric("store_errors_total", call="open") == 1
+    await scene.granted(charge(budget("b", 5)))
+    await scene.budgets.aclose()
+
+
 async def test_embedded_budgets_open_close_and_remember(tmp_path: Path) -> None:
     of = charge(budget("b", 5, length_s=DAY_S))
     clock = ManualClock(START_S)

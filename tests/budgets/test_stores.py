@@ -199,6 +199,20 @@ async def test_a_shadow_budget_is_counted_and_never_refuses(world: World) -> Non
     assert not await reserve(world, "r4", of, real)
 
 
+@pytest.mark.parametrize("amount", [10**15, 2**63, 2**64 + 1, 10**30])
+async def test_an_absurd_cap_is_refused_and_cannot_blur_what_a_shadow_budget_counts(world: World, amount: int) -> None:
+    real = charge(budget("real", 100, unit=Unit.OUTPUT_TOKENS))
+    shadow = charge(budget("shadow", 100, unit=Unit.OUTPUT_TOKENS, shadow=True))
+    assert (await world.store.reserve("sane", lines([real, shadow], Amounts(output_tokens=30)))).granted
+    absurd = Amounts(output_tokens=amount)
+    assert not (await world.store.reserve("absurd", lines([real, shadow], absurd))).granted
+    assert (await world.store.reserve("unseen", lines([shadow], absurd))).granted
+    await world.store.renew([Renewal("unseen", lines([shadow], absurd))])
+    await world.store.settle("unseen", lines([shadow], Amounts(output_tokens=1)))
+    views = await world.store.peek(lines([real, shadow], Amounts()))
+    assert [view.remaining for view in views] == [70, 69]
+
+
 async def test_subjects_and_budgets_do_not_share_buckets(world: World) -> None:
     of = budget("b", 1)
     other = budget("b", 1, subject=Subject.ORGANISATION)
