@@ -30,8 +30,7 @@ for i, line in ipairs(lines) do
 end
 
 if granted and not known then
-  local record = {RESERVED}
-  local expiry = integer(now_us + HOLD_US)
+  local record, expiry = {RESERVED}, integer(now_us + HOLD_US)
   for i, line in ipairs(lines) do
     local key, mark = KEYS[i + 2], 0
     if line[CODE] == LEASE then

@@ -36,8 +36,13 @@ local function month_bounds(now_us)
   return first * DAY_US, (first + length) * DAY_US
 end
 
+local month_start, month_end = 0, 0
+
 local function period(line, now_us)
-  if line[CODE] == MONTH then return month_bounds(now_us) end
+  if line[CODE] == MONTH then
+    if now_us < month_start or now_us >= month_end then month_start, month_end = month_bounds(now_us) end
+    return month_start, month_end
+  end
   local start = floor(now_us / DAY_US) * DAY_US
   return start, start + DAY_US
 end
@@ -115,12 +120,12 @@ local function view(line, state, now_us)
 end
 
 local function lease_view(line, key, now_us)
-  local held = redis.call('ZCOUNT', key, '(' .. string.format('%.0f', now_us), '+inf')
-  local first = redis.call('ZRANGEBYSCORE', key, '(' .. string.format('%.0f', now_us), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-  local wait = 0
+  local after = '(' .. string.format('%.0f', now_us)
+  local held, wait = redis.call('ZCOUNT', key, after, '+inf'), 0
   if line[CAPACITY] < 1 then
     wait = NEVER
   elseif held >= line[CAPACITY] then
+    local first = redis.call('ZRANGEBYSCORE', key, after, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     wait = max(1, min(LEASE_WAIT_US, tonumber(first[2]) - now_us))
   end
   return max(0, line[CAPACITY] - held), held > 0 and LEASE_WAIT_US or 0, wait
