@@ -334,7 +334,7 @@ class Pipeline(Decider):
             cluster=exchange.standing.cluster or exchange.signature,
             rule=refusal.rule if refusal else (plan.rule if plan else None),
             refusal=refusal.kind.value if refusal else None,
-            shadowed=grant.shadowed if grant else (),
+            shadowed=(*(plan.shadowed if plan else ()), *(grant.shadowed if grant else ())),
             marked=marks is not None,
             marks={"version": marks.version, **marks.marks} if marks else None,
             usage=exchange.usage,

@@ -347,6 +347,8 @@ class Plan:
     drop_logprobs: bool = False
     hide_reasoning: bool = False
     delay_s: float = 0.0
+    shadowed: tuple[str, ...] = ()
+    """Rules in shadow that would have refused; answered as if they were not there."""
     policy: str = ""
     """Hash of the policy set that decided."""
 

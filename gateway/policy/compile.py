@@ -9,7 +9,7 @@ defined. All mistakes are collected before one error is raised.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -151,9 +151,14 @@ class _Compiler(Joiner):
         if effect.budgets and _looks_at_suspicion(spec):
             said = "got budgets in a rule that looks at the level, expected cluster_budgets under standings"
             self.wrong(file, (*path, "then", "budgets"), f"{said}: callers are shown the names of other budgets")
+        if spec.shadow:
+            effect = replace(effect, budgets=tuple(replace(budget, shadow=True) for budget in effect.budgets))
+            if effect.refuse is None and not effect.budgets:
+                said = "got a shadow of nothing that is counted, expected a rule with refuse or budgets"
+                self.wrong(file, (*path, "shadow"), said)
         return Rule(
             name=spec.name, index=index, match=self.match(file, (*path, "match"), spec.match), condition=spec.if_,
-            share=spec.share, effect=effect, place=self.place(file, path), description=spec.description,
+            share=spec.share, shadow=spec.shadow, effect=effect, place=self.place(file, path), description=spec.description,
         )  # fmt: skip
 
     def effect(self, file: ReadFile, path: Path, spec: EffectSpec, owner: str) -> Effect:

@@ -232,6 +232,8 @@ class PolicySet:
         self, asked: Asked, matched: tuple[Rule, ...], standing: Effect
     ) -> tuple[dict[str, Any], tuple[Budget, ...]]:
         """The fields of the request's plan, and its budgets."""
+        in_shadow = [rule for rule in matched if rule.shadow]
+        matched = tuple(rule for rule in matched if not rule.shadow)
         plan = self._customer_plan(asked, matched)
         fields: dict[str, Any] = {"plan": plan.name, "policy": self.hash}
         refusal = self._refusal(asked, plan, matched, standing)
@@ -240,6 +242,7 @@ class PolicySet:
             refusal = refusal or _no_such_model(asked.model)
             return {**fields, "rule": refusal.rule, "refusal": refusal}, ()
         effects = [*(rule.effect for rule in matched), standing]
+        would_refuse = ((rule, self._refusal(asked, plan, (*matched, rule), standing)) for rule in in_shadow)
         noticed = best_rule(matched)
         fields |= {
             "rule": f"standings/{asked.level}" if standing != Effect() else noticed.name if noticed else None,
@@ -253,7 +256,9 @@ class PolicySet:
             "drop_logprobs": any(effect.drop_logprobs for effect in effects),
             "hide_reasoning": any(effect.hide_reasoning for effect in effects),
             "delay_s": max(effect.delay_s for effect in effects),
+            "shadowed": tuple(rule.name for rule, would in would_refuse if would and would.rule == rule.name),
         }
+        effects += [rule.effect for rule in in_shadow]
         budgets = [*plan.budgets, *self.parts.budgets, *(budget for effect in effects for budget in effect.budgets)]
         return fields, tuple(dict.fromkeys(budgets))
 

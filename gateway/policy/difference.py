@@ -137,7 +137,11 @@ def _budget(budget: Budget) -> dict[str, Any]:
 
 def _rule(rule: Rule, index: int, rules: tuple[Rule, ...]) -> dict[str, Any]:
     """A rule; its place counts only where it settles a tie with another rule."""
-    described = _match(rule) | {"share": rule.share, "if": rule.condition.source if rule.condition else None}
+    described = _match(rule) | {
+        "shadow": rule.shadow,
+        "share": rule.share,
+        "if": rule.condition.source if rule.condition else None,
+    }
     ties = [
         other.name
         for other in rules[:index]

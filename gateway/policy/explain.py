@@ -194,7 +194,16 @@ def duration_text(seconds: int) -> str:
 
 def _effects(plan: Plan) -> dict[str, Any]:
     """What a plan asks for beyond its charges; only what differs from nothing."""
-    names = ("upstream", "mark", "carriers", "max_output_tokens", "max_choices", "drop_logprobs", "hide_reasoning")
+    names = (
+        "shadowed",
+        "upstream",
+        "mark",
+        "carriers",
+        "max_output_tokens",
+        "max_choices",
+        "drop_logprobs",
+        "hide_reasoning",
+    )
     found = {name: getattr(plan, name) for name in (*names, "delay_s")}
     if plan.refusal is not None:
         return {}

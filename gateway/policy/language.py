@@ -250,6 +250,7 @@ class RuleSpec(Strict):
     description: str | None = Field(None, description="For people.")
     match: MatchSpec = Field(default_factory=MatchSpec, description="Which requests (default: all).")
     if_: If | None = Field(None, alias="if", description="A further condition in CEL.")
+    shadow: bool = Field(False, description="Refusals and budgets are counted and reported, and not enforced.")
     share: Share | None = Field(None, description="Staged rollout: the share of accounts, by a stable hash.")
     then: EffectSpec = Field(description="What follows.")
 

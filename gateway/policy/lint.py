@@ -163,7 +163,7 @@ def _unreachable(rules: Sequence[Rule]) -> Iterator[Warn]:
 
 def _beats(other: Rule, rule: Rule) -> bool:
     """Whether ``other`` matches whenever ``rule`` does and always wins, so that ``rule`` decides nothing."""
-    if other is rule or other.share is not None or other.condition is not None:
+    if other is rule or other.shadow or other.share is not None or other.condition is not None:
         return False
     only_decides = not (rule.effect.budgets or rule.effect.mark or rule.effect.plan or rule.effect.upstream)
     if not only_decides or not covers(other.match, rule.match):

@@ -143,6 +143,8 @@ class Rule:
     match: Match = field(default_factory=Match)
     condition: Condition | None = None
     share: float | None = None
+    shadow: bool = False
+    """Its refusal is reported and not enforced, as are its budgets; its other effects wait."""
     effect: Effect = field(default_factory=Effect)
     place: Place = field(default_factory=Place)
     description: str | None = None

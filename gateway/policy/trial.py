@@ -117,6 +117,7 @@ class ExpectSpec(Strict):
     plan: str | None = Field(None, description="The plan whose budgets are charged.")
     upstream: str | None = Field(None, description="Where it is sent.")
     charges: list[str] | None = Field(None, description="Names of budgets that are charged, among others.")
+    shadowed: list[str] | None = Field(None, description="Rules in shadow that would have refused, exactly these.")
     not_charges: list[str] | None = Field(None, description="Names of budgets that are not charged.")
     max_output_tokens: int | None = Field(None, description="The cap that is put on it.")
 
@@ -268,6 +269,7 @@ def _failures(expect: ExpectSpec, plan: Plan) -> Iterator[str]:
         "plan": plan.plan,
         "upstream": plan.upstream,
         "max_output_tokens": plan.max_output_tokens,
+        "shadowed": list(plan.shadowed),
     }
     for key in sorted(expect.model_fields_set & set(got), key=list(got).index):
         if got[key] != getattr(expect, key):

@@ -244,6 +244,26 @@ def test_conditions_are_asked_for_each_request_not_remembered_from_another() -> 
         assert (plan.refusal is not None) is refused
 
 
+def test_a_rule_in_shadow_is_reported_where_it_would_have_refused_and_changes_nothing() -> None:
+    rules = (
+        "rules:\n  - {name: tried, shadow: true, match: {country: DE}, then: {refuse: true, mark: true, budgets: [{limit: 0/day}]}}\n"
+        "  - {name: spared, match: {organisation: o1}, then: {allow: true}}\n"
+        "  - {name: enforced, match: {country: DE, model: x}, then: {refuse: true}}\n"
+    )
+    policies = policies_of(BASE + rules)
+    plan = policies.decide(caller(country="DE"), asks(), NO_STANDING, NOW)
+    assert (plan.refusal, plan.shadowed, plan.mark, plan.rule) == (None, ("tried",), False, None)
+    assert [(c.budget.name, c.budget.shadow) for c in plan.charges] == [
+        ("free/requests-per-day", False),
+        ("rules/tried/requests-per-day", True),
+    ]
+    assert policies.decide(caller(country="FR"), asks(), NO_STANDING, NOW).shadowed == ()
+    assert policies.decide(caller(country="DE", org="o1"), asks(), NO_STANDING, NOW).shadowed == ()
+    refusal = policies.decide(caller(country="DE"), asks("x"), NO_STANDING, NOW).refusal
+    assert refusal is not None
+    assert refusal.rule == "enforced"
+
+
 # -- standings and exemptions
 
 
