@@ -69,10 +69,10 @@ def _run(worker: Coroutine[Any, Any, int]) -> int:
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket, not yet listening. Raises ConfigError with the address."""
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ]
-        bound = socket.socket(family, kind)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        # With the protocol named, asyncio turns Nagle's algorithm off; else every reply waits 40 ms for an ACK.
+        bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:

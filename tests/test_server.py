@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +22,7 @@ import pytest
 from gateway.demo.live import serve_in_thread
 from gateway.demo.model import ModelServer
 from gateway.events import list_segments, read_events
+from gateway.server import listen
 from tests.live import ROOMY
 from tests.redis_server import free_port
 
@@ -195,3 +198,24 @@ def test_workers_share_budgets_and_metrics_and_are_replaced(tmp_path: Path, redi
             assert sum(float(line.rsplit(" ", 1)[1]) for line in counted) == 30.0
             code, _ = gateway.stop()
     assert code == 0
+
+
+async def test_replies_do_not_wait_for_acknowledgements() -> None:
+    """A bound socket that does not name its protocol would keep Nagle's algorithm on, at 40 ms a reply."""
+    bound = listen("127.0.0.1", 0)
+    accepted: asyncio.Queue[asyncio.BaseTransport] = asyncio.Queue()
+
+    class Server(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted.put_nowait(transport)
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Server, sock=bound)
+    client, _ = await loop.create_connection(asyncio.Protocol, *bound.getsockname())
+    transport = await accepted.get()
+    connection: socket.socket = transport.get_extra_info("socket")
+    assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    client.close()
+    transport.close()
+    server.close()
+    await server.wait_closed()
