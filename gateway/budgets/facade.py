@@ -309,8 +309,10 @@ class Budgets:
         budget = charge.budget
         found = self._shares.get(id(budget))
         if found is None or found[0] is not budget or found[1] != self._workers:
-            window = replace(budget.window, burst=budget.window.burst // self._workers)
-            share = replace(budget, limit=budget.limit // self._workers, window=window)
+            burst = budget.window.burst // self._workers
+            none = budget.window.burst > 0 and burst == 0  # a burst of 0 would mean the whole limit
+            limit = 0 if none else budget.limit // self._workers
+            share = replace(budget, limit=limit, window=replace(budget.window, burst=burst))
             if len(self._shares) > FALLBACK_BUCKETS:
                 self._shares.clear()
             found = (budget, self._workers, share)

@@ -336,6 +336,15 @@ async def test_local_share_never_gives_more_than_the_limit_over_all_workers(
     assert sum(isinstance(answer, Grant) for answer in held) == share
 
 
+@pytest.mark.parametrize(("burst", "workers", "share"), [(8, 4, 2), (4, 4, 1), (3, 4, 0), (0, 4, 25)])
+async def test_a_share_of_a_burst_is_never_the_whole_burst_again(burst: int, workers: int, share: int) -> None:
+    scene = Scene(workers)
+    of = charge(budget("b", 100, algorithm=BUCKET, burst=burst))
+    scene.store.away = True
+    answers = [await scene.ask(of) for _ in range(30)]
+    assert sum(isinstance(answer, Grant) for answer in answers) == share
+
+
 async def test_a_share_is_given_back_by_settlement_too(scene: Scene) -> None:
     slots = charge(budget("slots", 1, algorithm=LEASE))
     scene.store.away = True

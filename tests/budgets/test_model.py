@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from gateway.budgets.core import Move
 from gateway.budgets.memory import MemoryStore
 from gateway.budgets.redis_link import open_link
 from gateway.budgets.redis_store import RedisStore
@@ -201,3 +203,29 @@ def test_two_gateways_and_the_memory_store_do_what_the_model_says(shared_redis: 
         )
         for store in stores:
             runner.run(store.aclose())
+
+
+PAIRS = [(source, target) for source in BUDGETS for target in BUDGETS if source.unit is target.unit]
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS, ids=lambda of: of.name)
+async def test_both_stores_carry_the_same_from_every_window_to_every_other(
+    shared_redis: RedisServer, redis_url: str, source: Budget, target: Budget
+) -> None:
+    rng = random.Random(f"{source.name}-{target.name}")
+    clock = ManualClock(START_S + rng.randrange(DAY_S))
+    memory, redis = MemoryStore(clock), RedisStore(open_link(redis_url, 5.0), timed_scripts())
+    of = [charge(source, "from"), charge(target, "to"), charge(target, "old")]
+    with shared_redis.client() as client:
+        for turn in range(12):
+            clock.advance(rng.choice([0.3, 4, 31, 1700]))
+            set_time(client, memory.now_us())
+            wanted = lines(rng.sample(of, 2), Amounts(requests=rng.randrange(1, 3), output_tokens=rng.randrange(1, 30)))
+            answers = [await store.reserve(f"r{turn}", wanted) for store in (memory, redis)]
+            assert answers[0] == answers[1]
+            if turn % 4 == 3:
+                moves = [Move(of[0], of[1], deduct=of[2], keep=turn != 7)]
+                assert await memory.move(f"m:{turn}", moves) == await redis.move(f"m:{turn}", moves)
+            views = [await store.peek(lines(of, Amounts())) for store in (memory, redis)]
+            assert views[0] == views[1]
+    await redis.aclose()
