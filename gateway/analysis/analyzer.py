@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gateway.analysis import evidence, grounds, templates
+from gateway.analysis import evidence, grounds, links, templates
 from gateway.analysis.book import PhraseBook
 from gateway.analysis.cohort import Cohort
 from gateway.analysis.config import MATCH_BITS, AnalysisConfig
@@ -166,7 +166,11 @@ class Analyzer:
             return True
         inside = np.zeros(len(self.cohort), bool)
         inside[everybody] = True
-        given = {"content": self._content(born_s, holders), "intent": self._intent(rows.wants[matched])}
+        given = {
+            "content": self._content(born_s, holders),
+            "intent": self._intent(rows.wants[matched]),
+            "coordination": self._coordination(holders, rows, matched, now_s),
+        }
         found = grounds.weigh(self.cohort, holders, inside, self.config, **given)
         if self.trace is not None:
             self.trace(now_s, int((bits > 0).sum()), everybody, holders, found)
@@ -208,6 +212,8 @@ class Analyzer:
             self._join(cluster, number, now_s)
         if senders:
             cluster.renewed_s = now_s
+        for number in links.kin(self.cohort, cluster.members):
+            self._join(cluster, number, now_s)
 
     def _born_s(self, template: templates.Template) -> float:
         """When most of a template's phrases were first said twice."""
@@ -220,6 +226,16 @@ class Analyzer:
         active = self.cohort.active_holders(born_s)
         log_e = evidence.rate_log_e(len(holders), max(active, len(holders)), self.config.benign_adoption)
         return evidence.hedge(log_e, self.config.family_cap)
+
+    def _coordination(
+        self, holders: list[int], rows: templates.Rows, matched: NDArray[np.bool_], now_s: float
+    ) -> float:
+        """E-value that the holders' first matching requests are spread evenly, whatever the hour at home."""
+        accounts, first = np.unique(rows.account[matched], return_index=True)
+        times = dict(zip(accounts.tolist(), rows.ts[matched][first].tolist(), strict=True))
+        arrivals = np.array([times[number] for number in holders])
+        expected = self.cohort.expected(np.array(holders), arrivals, float(arrivals.min()), now_s)
+        return evidence.hedge(evidence.steady_log_e(expected, self.config.benign_steady), self.config.family_cap)
 
     def _intent(self, wants: NDArray[np.int64]) -> float:
         """E-value of the share of requests with an intent, ranked among all templates of the population."""

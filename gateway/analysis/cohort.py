@@ -89,6 +89,8 @@ class Cohort:
         self.last_s: list[float] = []
         self.traits: list[Mapping[str, Any]] = []
         self.columns = {kind: Column() for kind in TYPES}
+        self._hours: list[int] = []
+        self._rhythm: dict[str, NDArray[np.float64]] = {}
         self._parents: dict[Any, Any] = {}
         self._counted: set[Any] = set()
         self._domains: dict[int, list[int]] = {}
@@ -102,12 +104,15 @@ class Cohort:
         number = self.index.get(account)
         if number is not None:
             self.last_s[number] = ts
+            self._note_hour(ts, number)
             return number
         number = self.index[account] = len(self.names)
         self.names.append(account)
         self.first_s.append(ts)
         self.last_s.append(ts)
         self.traits.append(known)
+        self._hours.append(0)
+        self._note_hour(ts, number)
         self._join(number, known)
         holder = self.holder(number)
         counts = holder not in self._counted
@@ -155,6 +160,28 @@ class Cohort:
     def holder(self, number: int) -> Any:
         """What stands for everybody who openly belongs together with the account."""
         return self._find(("account", number))
+
+    def _note_hour(self, ts: float, number: int) -> None:
+        """Count the account's country awake at this hour of the day, once an account."""
+        hour = int(ts // _HOUR_S) % 24
+        if not self._hours[number] >> hour & 1:
+            self._hours[number] |= 1 << hour
+            country = self.traits[number].get("country", "")
+            if country not in self._rhythm:
+                self._rhythm[country] = np.ones(24)
+            self._rhythm[country][hour] += 1
+
+    def expected(self, numbers: NDArray[np.int64], times: NDArray[np.float64], since_s: float, now_s: float) -> NDArray[np.float64]:
+        """Density of arrivals at ``times`` within [since_s, now_s] by the rhythm of each account's country,
+        relative to an even spread over the same period.
+        """
+        first, last = int(since_s // _HOUR_S), int(now_s // _HOUR_S)
+        period = np.arange(first, last + 1) % 24
+        levels = {country: rhythm / rhythm[period].mean() for country, rhythm in self._rhythm.items()}
+        hours = (times // _HOUR_S).astype(np.int64) % 24
+        return np.array(
+            [levels[self.traits[number].get("country", "")][hour] for number, hour in zip(numbers.tolist(), hours.tolist(), strict=True)]
+        )
 
     def active_holders(self, since_s: float) -> int:
         """How many holders have sent a request since ``since_s``."""

@@ -23,8 +23,11 @@ class AnalysisConfig:
     family_e: float = 8.0
     benign_share: float = 0.02
     """Share of a benign group that may repeat each other's linkage values without being one operator."""
-    benign_adoption: float = 0.04
-    """Share of the active account holders that a benign new template gathers at most: a viral prompt."""
+    benign_adoption: float = 0.015
+    """Share of the active account holders that a benign new template gathers at most. In the benign part of
+    the development logs no new template gathered as many as eight unrelated holders of some 1,500."""
+    benign_steady: float = 0.3
+    """Share of a benign group's holders that are programs without a rhythm of day and night."""
     horizon_s: float = 45 * 86_400.0
     """Traits and members not seen for so long are forgotten: the length of the longest reported campaign."""
     verdict_s: float = 14 * 86_400.0

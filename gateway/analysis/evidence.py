@@ -10,7 +10,7 @@ provider, a TLS fingerprint, an hour of sign-up) from what their cohort shows ou
 *Alternative*: a larger share repeats a value that the group showed before.
 *One trial*: one account holder (accounts that openly belong together count once).
 
-Combination: product over families that are independent under the null, average otherwise
+Combination: product over families where each is an e-value given the others, average otherwise
 (Vovk, Wang 2021). All functions here are pure.
 """
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SHARES: Final = (0.05, 0.1, 0.2, 0.4)
 """Shares of accounts that repeat a value of the group, mixed in the alternative: linkage signals of the
 published campaigns showed on a part of the accounts only."""
+_FLOOR: Final = 0.05
+"""An arrival is never held for less likely than this: somebody is always awake."""
 NULL_STEPS: Final = 4
 """Points of the grid over [0, benign_share] on which the null is maximised (the likelihood is concave)."""
 
@@ -86,6 +88,26 @@ def rate_log_e(hits: int, trials: int, null_rate: float) -> float:
     rate = min(null_rate, hits / trials)
     log_null = special.xlogy(hits, rate) + special.xlog1py(trials - hits, -rate)
     return float(log_mixture - log_null)
+
+
+def steady_log_e(expected: NDArray[np.float64], benign_share: float) -> float:
+    """Natural log of the e-value that arrivals are spread evenly over time instead of following the sun.
+
+    ``expected[i]`` is the density of the i-th arrival under its cohort's daily rhythm, relative to an even
+    spread over the same period (1: as likely). Null: at most ``benign_share`` of the holders arrive evenly
+    (programs at night), the others by the rhythm; alternative: a larger share arrives evenly. One trial is one
+    holder's first arrival.
+    """
+    if expected.size == 0:
+        return 0.0
+    ratio = 1.0 / np.maximum(expected, _FLOOR) - 1.0
+
+    def gain(shares: Sequence[float]) -> NDArray[np.float64]:
+        return np.asarray(np.log1p(np.outer(shares, ratio)).sum(axis=1))
+
+    larger = (0.5 + 0.5 * benign_share, 1.0)
+    alternative = np.logaddexp.reduce(gain(larger)) - np.log(len(larger))
+    return float(alternative - gain(np.linspace(0.0, benign_share, NULL_STEPS).tolist()).max())
 
 
 def hedge(log_e: float, cap: float) -> float:

@@ -6,8 +6,9 @@
 *content*       a template that is new and gathers unrelated holders faster than benign ones do
 *intent*        what the requests want besides their answers
 
-Content and intent both follow from the template and are averaged where they are combined; the other
-families are independent of it and of each other where accounts act independently, and are multiplied.
+The families are multiplied: each is an e-value given the others where accounts act independently. Sign-ups
+and clients do not know the texts; how fast a benign template spreads is bounded whatever it says, so content
+is an e-value given the words that intent ranks.
 A family that formed the group says nothing about it: groups come from texts, so content only ranks the
 template among the population's other templates.
 """
@@ -88,10 +89,8 @@ def weigh(
         "provenance": min(cap, evidence.product([hedged["mail"], hedged["phone"], hedged["hour"], address])),
         **{name: min(cap, value) for name, value in given.items()},
     }
-    text = evidence.average([families[name] for name in ("content", "intent") if name in families])
-    rest = [value for name, value in families.items() if name not in ("content", "intent")]
     return Grounds(
         families=families,
-        combined=evidence.product([text, *rest]),
+        combined=evidence.product(list(families.values())),
         details={kind: value / _LOG10 for kind, value in logs.items()},
     )
