@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 NOT_ALLOWED: Final = "This request is not allowed for your account. Contact support if you think this is a mistake."
 """One wording for every refusal, so that it tells nobody which rule refused (OARS: refusals leak)."""
 _KEPT_GROUPS = 8_192
-_KEPT_PLANS = 16_384
+_KEPT_PLANS = 32_768
+"""Room for the accounts of the largest campaign reported (25,000), at about 650 bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
