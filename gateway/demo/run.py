@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import orjson
+import uvloop
 from rich.console import Console
 from rich.live import Live
 from rich.rule import Rule
@@ -52,7 +53,7 @@ def run_demo(*, once: bool, port: int, admin_port: int, policies: Path | None) -
             port=port,
             admin_port=admin_port,
         )
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_demo(settings, customers, console, once=once))
 
 
@@ -65,8 +66,9 @@ async def _demo(settings: Settings, customers: list[Customer], console: Console,
     if gateway.done():
         waiting.cancel()
         return gateway.result()
+    console.print("[bold]distillguard demo[/]: a model server, the gateway with its shipped policies, and customers")
     console.print(
-        f"[bold]distillguard demo[/]  gateway {url_of(data)}  admin {url_of(admin)}  upstream {settings.upstream}"
+        f"gateway {url_of(data)}   admin {url_of(admin)}   model server {settings.upstream}\n", highlight=False
     )
     try:
         await _traffic(url_of(data), url_of(admin), settings, customers, console)
@@ -99,6 +101,8 @@ async def _traffic(data: str, admin: str, settings: Settings, customers: list[Cu
         seconds = time.perf_counter() - started_s
         status = (await client.get(f"{admin}/api/status")).json()
     events = await _events(settings, len(view.answers))
+    if not console.is_terminal:
+        console.print()  # the live view ends without a line feed where it is not redrawn
     console.print(Rule("refused, and why", align="left"))
     console.print(refusals(view.answers, events))
     console.print(Rule("in all", align="left"))
