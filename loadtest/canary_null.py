@@ -22,6 +22,7 @@ from gateway.canary.evidence import Collector, Evidence, make_trials
 from gateway.files import read_ndjson
 
 LEVELS = (0.1, 0.01, 0.001)
+FLOOR = 1e-6
 
 
 def read_suspects(path: Path, field: str | None, rows: int, seed: int) -> dict[str, list[str]]:
@@ -32,7 +33,7 @@ def read_suspects(path: Path, field: str | None, rows: int, seed: int) -> dict[s
     if field:
         return dict(groups)
     texts = groups[""]
-    rnd = random.Random(seed)
+    rnd = random.Random(seed)  # noqa: S311 - samples, no secret
     rnd.shuffle(texts)
     return {f"sample {i}": texts[i * rows : (i + 1) * rows] for i in range(max(1, len(texts) // rows))}
 
@@ -65,21 +66,26 @@ def main() -> int:
     ok, report = True, {}
     for name, found in sorted(values.items()):
         shares = {str(level): sum(p <= level for p in found) / len(found) for level in LEVELS}
-        bad = [
-            level
-            for level in LEVELS
-            if shares[str(level)] > level + 4 * (level * (1 - level) / len(found)) ** 0.5
-        ]
-        ok = ok and not bad and min(found) >= 1e-6
+        bad = [level for level in LEVELS if shares[str(level)] > level + 4 * (level * (1 - level) / len(found)) ** 0.5]
+        ok = ok and not bad and min(found) >= FLOOR
         report[name] = {"audits": len(found), **shares, "smallest": min(found), "invalid_at": bad}
-    body = {"suspects": len(suspects), "seconds": round(time.perf_counter() - started, 1), "valid": ok, "carriers": report}
+    body = {
+        "suspects": len(suspects),
+        "seconds": round(time.perf_counter() - started, 1),
+        "valid": ok,
+        "carriers": report,
+    }
     if options.json:
         print(json.dumps(body, indent=2))
     else:
         print(f"{len(suspects)} suspects, {body['seconds']} s, {'valid' if ok else 'NOT VALID'}")
         print(f"{'carrier':<14}{'audits':>8}{'<=0.1':>10}{'<=0.01':>10}{'<=0.001':>10}{'smallest':>12}")
         for name, row in report.items():
-            print(f"{name:<14}{row['audits']:>8}" + "".join(f"{row[str(x)]:>10.5f}" for x in LEVELS) + f"{row['smallest']:>12.2e}")
+            print(
+                f"{name:<14}{row['audits']:>8}"
+                + "".join(f"{row[str(x)]:>10.5f}" for x in LEVELS)
+                + f"{row['smallest']:>12.2e}"
+            )
     return 0 if ok else 1
 
 

@@ -65,16 +65,17 @@ def judge(
     suspect: str,
     queries: int = 0,
     alpha: float = ALPHA,
-    counterfactuals: int = COUNTERFACTUALS,
     e_values: dict[str, float] | None = None,
+    notes: Sequence[str] = (),
 ) -> AuditReport:
     """Test every cluster against what ``collector`` has read.
 
     Null per cluster: the suspect's texts were made without knowledge of the cluster's key. Exact; one trial is one
-    distinct context. ``e_values``: those of a sequential audit, which replace the fixed ones.
+    distinct context. ``e_values``: those of a sequential audit; then 1 / e is the p-value, as the exact one does
+    not hold where the data decided when to stop.
     """
     evidence = Evidence(make_trials(collector.counts))
-    found = [_test(evidence, keyring, cluster, counterfactuals, (e_values or {}).get(cluster)) for cluster in clusters]
+    found = [_test(evidence, keyring, cluster, (e_values or {}).get(cluster)) for cluster in clusters]
     adjusted = holm([result.p_value for result in found])
     results = tuple(
         ClusterResult(
@@ -99,17 +100,17 @@ def judge(
         attributed_to=tuple(r.cluster for r in results if r.p_adjusted < alpha),
         keyring=keyring.public(),
         inventory=load_inventory().digest,
-        notes=_notes(keyring),
+        notes=(*notes, *_notes(keyring)),
     )
 
 
-def _test(
-    evidence: Evidence, keyring: Keyring, cluster: str, counterfactuals: int, e_value: float | None
-) -> ClusterResult:
+def _test(evidence: Evidence, keyring: Keyring, cluster: str, e_value: float | None) -> ClusterResult:
     tests = [(version, *evidence.test(version.cluster_key(cluster))) for version in keyring.versions]
     version, p_value, carriers = min(tests, key=lambda found: found[1])
+    if e_value is not None:
+        p_value = 1 / max(1.0, e_value) / len(tests)
     total = evidence.total(version.cluster_key(cluster))
-    others = [evidence.total(version.counterfactual_key(cluster, i)) for i in range(counterfactuals)]
+    others = [evidence.total(version.counterfactual_key(cluster, i)) for i in range(COUNTERFACTUALS)]
     return ClusterResult(
         cluster=cluster,
         version=version.version,
@@ -118,7 +119,7 @@ def _test(
         e_value=evidence.e_value(version.cluster_key(cluster)) / len(tests) if e_value is None else e_value,
         by_carrier=tuple(carriers),
         rank=1 + sum(other >= total for other in others),
-        counterfactuals=counterfactuals,
+        counterfactuals=COUNTERFACTUALS,
     )
 
 

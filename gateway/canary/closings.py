@@ -13,16 +13,7 @@ import re
 from typing import NamedTuple
 
 _HOPES: tuple[str, ...] = ("I hope", "Hopefully", "I trust", "With luck", "Ideally", "Perhaps")
-_SUBJECTS: tuple[str, ...] = (
-    "this",
-    "that",
-    "all this",
-    "all that",
-    "the above",
-    "this reply",
-    "this answer",
-    "this note",
-)
+_SUBJECTS: tuple[str, ...] = ("this", "that", "all this", "all that")
 LEADS: tuple[str, ...] = tuple(f"{hope} {subject}" for hope in _HOPES for subject in _SUBJECTS)
 _VERBS = """
 gives offers provides presents supplies delivers shares brings makes forms conveys includes yields

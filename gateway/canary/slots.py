@@ -33,6 +33,7 @@ MARKER = "list marker"
 CLOSING_VERB = "closing verb"
 CLOSING_ADJECTIVE = "closing adjective"
 CLOSING_NOUN = "closing noun"
+_NOT_LEXICAL = frozenset({"punctuation", "structure", "cue", "closing"})
 LEXICAL_SHARE = 0.05
 CLOSING_SHARE = 0.5
 
@@ -108,7 +109,7 @@ def load_inventory() -> Inventory:
         raise ValueError(f"inventory: got {twice} more than once, expected every slot once")
     first: dict[str, list[Candidate]] = {}
     for slot in slots:
-        if slot.carrier in {"punctuation", "structure", "closing"}:
+        if slot.carrier in _NOT_LEXICAL:
             continue
         for index, form in enumerate(slot.forms):
             first.setdefault(form.split(" ")[0].rstrip(","), []).append(Candidate(text=form, slot=slot, form=index))
@@ -122,7 +123,7 @@ def _structural() -> tuple[Slot, ...]:
         Slot(id=OXFORD_AND, carrier="punctuation", forms=(",", ""), one_way=True),
         Slot(id=OXFORD_OR, carrier="punctuation", forms=(",", ""), one_way=True),
         Slot(id=MARKER, carrier="structure", forms=("-", "*")),
-        Slot(id=CLOSING_VERB, carrier="closing", forms=VERBS, share=CLOSING_SHARE),
+        Slot(id=CLOSING_VERB, carrier="cue", forms=VERBS, share=CLOSING_SHARE),
         Slot(id=CLOSING_ADJECTIVE, carrier="closing", forms=ADJECTIVES, share=CLOSING_SHARE),
         Slot(id=CLOSING_NOUN, carrier="closing", forms=NOUNS, share=CLOSING_SHARE),
     )

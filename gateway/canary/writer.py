@@ -15,13 +15,13 @@ from gateway.canary.closings import LEADS, sentence
 from gateway.canary.reader import Reader, Site
 from gateway.canary.slots import CLOSING_ADJECTIVE, CLOSING_NOUN, CLOSING_VERB, Slot, load_inventory
 
-CARRIERS = ("spelling", "contraction", "number", "connective", "synonym", "punctuation", "structure", "closing")
+CARRIERS = ("spelling", "contraction", "number", "connective", "synonym", "punctuation", "structure", "cue", "closing")
 """Carriers that are written into replies, in the order of reports."""
 CHANGED_SHARE = 0.03
 """Bar of the whole: words changed per word written. The writer keeps below it as it goes."""
-_SLOPE, _HEAD = 0.02, 1.4
-_CLOSING_MIN_WORDS = 40
-_CLOSING_EVERY_WORDS = 140
+_SLOPE, _HEAD = 0.012, 1.0
+_CLOSING_MIN_WORDS = 30
+_CLOSING_EVERY_WORDS = 95
 
 _NO_MARKS = re.compile(
     r"\b(?:code|function|program|script|sql|query|html|css|xml|json|yaml|csv|python|java|javascript|typescript|c\+\+|"
@@ -86,7 +86,7 @@ class MarkWriter:
         self._off = not markable(prompt)
         self._carriers = carriers or frozenset(CARRIERS)
         self._closings = (
-            closings and "closing" in self._carriers and prompt is not None and not _NO_CLOSING.search(prompt)
+            closings and {"cue", "closing"} <= self._carriers and prompt is not None and not _NO_CLOSING.search(prompt)
         )
         self._changed = 0.0
         self._reader = Reader(self._choose, strict=True)
@@ -158,7 +158,7 @@ class MarkWriter:
             slot = by_id[slot_id]
             reply = slot.forms[keyed_form(self._key, slot, cue)]
             self.marks.append(
-                Mark(carrier="closing", slot=slot_id, context=cue, before="", after=reply, at=self._length + 1)
+                Mark(carrier=slot.carrier, slot=slot_id, context=cue, before="", after=reply, at=self._length + 1)
             )
             words.append(reply)
             cue = reply

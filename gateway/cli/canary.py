@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import sys
 import time
@@ -9,18 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import httpx
 import orjson
 import zstandard
 
 from gateway.canary.audit import ALPHA, AuditReport, judge
+from gateway.canary.endpoint import HttpSuspect, Interview, Pace, Stakes, Transcript, interview
 from gateway.canary.evidence import Collector
 from gateway.canary.keyring import Keyring, load_keyring, new_keyring, rotate, save_keyring
 from gateway.canary.marking import mark_reply
+from gateway.canary.prompts import make_questions
 from gateway.canary.report import as_html, as_json, as_text
 from gateway.canary.slots import load_inventory
 from gateway.canary.writer import CARRIERS
-from gateway.errors import ConfigError, FileError, FileErrors
+from gateway.errors import ConfigError, FileError, FileErrors, UpstreamError
 from gateway.files import read_ndjson, write_atomically
+from gateway.settings import check_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,40 +117,88 @@ def _text(source: Path, line: int, row: dict[str, Any], name: str) -> str:
 @_KEYRING
 @click.option("--clusters", required=True, metavar="C1,C2", help="Whose marks are looked for.")
 @click.option("--corpus", type=_FILE, metavar="FILE", help='NDJSON of {"prompt"?,"reply"}: outputs or a leaked set.')
-@click.option(
-    "--alpha",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=ALPHA,
-    show_default=True,
-    help="Chance of naming anyone wrongly.",
-)
+@click.option("--endpoint", metavar="URL", help="An OpenAI-compatible server to ask.")
+@click.option("--model", metavar="M", help="The model to ask there.")
+@click.option("--api-key", envvar="DISTILLGUARD_AUDIT_API_KEY", metavar="K", help="Credential for the endpoint.")
+@click.option("--max-queries", type=click.IntRange(1), default=400, show_default=True, help="Questions at most.")
+@click.option("--samples", type=click.IntRange(1, 32), default=4, show_default=True, help="Answers to a question.")
+@click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Questions at once.")
+@click.option("--per-minute", type=click.FloatRange(0, min_open=True), help="Questions a minute at most.")
+@click.option("--transcript", type=_FILE, metavar="FILE", help="Keep answers here; go on from it when started again.")
+@click.option("--sequential", is_flag=True, help="Stop as soon as a cluster is named; p-values are then 1 / e.")
+@click.option("--alpha", type=click.FloatRange(0, 1, min_open=True), default=ALPHA, show_default=True)
 @click.option("--suspect", metavar="NAME", help="What the report calls the suspect (default: the file or model).")
 @click.option("--out", type=_FILE, metavar="FILE", help="Write the report as JSON.")
 @click.option("--html", "page", type=_FILE, metavar="FILE", help="Write the report as an HTML page.")
 @click.option("--json", "as_json_", is_flag=True, help="Print JSON.")
-def audit(
-    keyring: Path,
-    clusters: str,
-    corpus: Path | None,
-    alpha: float,
-    suspect: str | None,
-    out: Path | None,
-    page: Path | None,
-    *,
-    as_json_: bool,
-) -> None:
+def audit(keyring: Path, clusters: str, out: Path | None, page: Path | None, *, as_json_: bool, **asked: Any) -> None:
     """Test whether a model or a text collection carries clusters' marks."""
     ring = load_keyring(keyring)
     names = _names(clusters)
     if not names:
         raise ConfigError("--clusters: got none, expected at least one cluster")
-    if corpus is None:
-        raise ConfigError("audit: got neither --endpoint nor --corpus, expected one of them")
+    if (asked["corpus"] is None) == (asked["endpoint"] is None):
+        got = "neither" if asked["corpus"] is None else "both"
+        raise ConfigError(f"audit: got {got} of --endpoint and --corpus, expected one of them")
+    report = _audit_corpus(ring, names, asked) if asked["corpus"] is not None else _audit_endpoint(ring, names, asked)
+    _write_report(report, out, page, as_json_=as_json_)
+
+
+def _audit_corpus(ring: Keyring, names: list[str], asked: dict[str, Any]) -> AuditReport:
+    corpus: Path = asked["corpus"]
     collector = Collector()
     for line, row in read_ndjson(corpus):
         collector.read(_text(corpus, line, row, "reply"))
-    report = judge(collector, ring, names, suspect=suspect or str(corpus), alpha=alpha)
-    _write_report(report, out, page, as_json_=as_json_)
+    return judge(collector, ring, names, suspect=asked["suspect"] or str(corpus), alpha=asked["alpha"])
+
+
+def _audit_endpoint(ring: Keyring, names: list[str], asked: dict[str, Any]) -> AuditReport:
+    if not asked["model"]:
+        raise ConfigError("--model: got none, expected the name of the model behind --endpoint")
+    check_url("--endpoint", asked["endpoint"])
+    stakes = Stakes(ring, names) if asked["sequential"] else None
+
+    async def talk() -> Interview:
+        async with httpx.AsyncClient(timeout=120.0, trust_env=False) as client:
+            return await interview(
+                HttpSuspect(
+                    client, asked["endpoint"], asked["model"], api_key=asked["api_key"] or "", samples=asked["samples"]
+                ),
+                make_questions(asked["max_queries"]),
+                transcript=Transcript(asked["transcript"]),
+                pace=Pace(
+                    concurrency=asked["concurrency"],
+                    interval_s=60.0 / asked["per_minute"] if asked["per_minute"] else 0.0,
+                    progress=_show_progress,
+                ),
+                stakes=stakes,
+                stop_at=len(names) / asked["alpha"],
+            )
+
+    try:
+        found = asyncio.run(talk())
+    except UpstreamError as error:
+        raise ConfigError(f"--endpoint: {error}; check the URL, the model and the credential") from None
+    notes = [f"{found.failed} questions got no answer"] if found.failed else []
+    if stakes is not None:
+        notes.append(
+            f"sequential: {'stopped early' if found.stopped_early else 'asked to the end'}; p-values are 1 / e"
+        )
+    return judge(
+        found.collector,
+        ring,
+        names,
+        suspect=asked["suspect"] or f"{asked['model']} at {asked['endpoint']}",
+        queries=found.asked,
+        alpha=asked["alpha"],
+        e_values=stakes.highest if stakes else None,
+        notes=notes,
+    )
+
+
+def _show_progress(asked: int, total: int) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"\r{asked}/{total} questions", nl=asked == total, err=True)
 
 
 def _write_report(report: AuditReport, out: Path | None, page: Path | None, *, as_json_: bool) -> None:
