@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.budgets.windows import Shape, shape_of
+from gateway.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 SHAPES_KEPT = 4096
 MOST = 10**13
 """The largest amount that is counted: sums of hundreds stay exact in doubles. A caller may declare any cap."""
+
+
+class BucketBroken(StoreError):
+    """The store is well, but a bucket of this request cannot be counted: something else wrote to its key."""
 
 
 class Line(NamedTuple):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from gateway.budgets.breaker import Breaker
-from gateway.budgets.core import Decision, Line, Renewal, Shapes
+from gateway.budgets.core import BucketBroken, Decision, Line, Renewal, Shapes
 from gateway.budgets.embedded import EmbeddedStore
 from gateway.budgets.joins import Joins
 from gateway.budgets.memory import MemoryStore
@@ -102,8 +102,8 @@ class Budgets:
         await self.store.open()
         try:
             await self.store.ping()
-        except StoreError:
-            self._failed("open")
+        except StoreError as error:
+            self._failed("open", error)
         self._tasks = [
             asyncio.create_task(self._every(BEAT_S, self.beat), name="budgets-beat"),
             asyncio.create_task(self._every(PROBE_S, self.recover), name="budgets-recover"),
@@ -133,8 +133,8 @@ class Budgets:
         started_s = self._clock.monotonic()
         try:
             decision = await self._ask(reservation, kept, lines)
-        except StoreError:
-            self._failed("reserve")
+        except StoreError as error:
+            self._failed("reserve", error)
             return self._without_store(reservation, kept, amounts, lines, asked=True)
         except asyncio.CancelledError:
             self._later(reservation, kept, Amounts())
@@ -209,8 +209,8 @@ class Budgets:
             await self.store.renew(renewals)
             self.metrics.abandoned.inc(await self.store.reap())
             self._workers = max(self._expected_workers, await self.store.workers(self._worker))
-        except StoreError:
-            self._failed("beat")
+        except StoreError as error:
+            self._failed("beat", error)
         self.metrics.workers.set(self._workers)
 
     async def recover(self) -> None:
@@ -220,8 +220,8 @@ class Budgets:
                 return
             try:
                 await self.store.ping()
-            except StoreError:
-                self._failed("ping")
+            except StoreError as error:
+                self._failed("ping", error)
                 return
             self._breaker.succeeded()
         await self._settle_pending()
@@ -325,8 +325,11 @@ class Budgets:
             return False
         try:
             await self.store.settle(reservation, self._shapes.lines(charges, actual))
-        except StoreError:
-            self._failed("settle")
+        except BucketBroken as error:
+            self._failed("settle", error)
+            self.metrics.uncharged.labels("bucket_broken").inc()
+        except StoreError as error:
+            self._failed("settle", error)
             self._later(reservation, charges, actual)
             return False
         except asyncio.CancelledError:
@@ -349,8 +352,11 @@ class Budgets:
                 break
         self.metrics.pending.set(len(self._pending))
 
-    def _failed(self, call: str) -> None:
+    def _failed(self, call: str, error: StoreError) -> None:
         self.metrics.store_errors.labels(call).inc()
+        if isinstance(error, BucketBroken):  # one subject's trouble must not open the breaker for all
+            log.error("budgets: %s", error)
+            return
         self._breaker.failed(self._clock.monotonic())
 
     @staticmethod

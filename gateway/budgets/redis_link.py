@@ -22,6 +22,7 @@ import hiredis
 from redis.asyncio import RedisCluster
 from redis.exceptions import RedisError
 
+from gateway.budgets.core import BucketBroken
 from gateway.errors import StoreError
 from gateway.redis_url import connect
 
@@ -39,6 +40,8 @@ GRACE_S = 0.005
 OWED_S = 1.0
 """How long past its time a reply is still expected before the connection is given up."""
 READ_BYTES = 65_536
+BROKEN = ("WRONGTYPE", "ERR user_script")
+"""How Redis 7 begins the error of a script that met a value it cannot count."""
 
 
 class Link(Protocol):
@@ -222,6 +225,8 @@ class RedisLink:
             self._by_text = self._by_text or not words.startswith("NOSCRIPT")
             wire.send([call], by_text=True)
             return
+        if words.startswith(BROKEN) and not call.future.done():
+            call.future.set_exception(BucketBroken(f"store: {words}, expected a bucket"))
         call.fail(words)
         if words.startswith(("READONLY", "LOADING", "MASTERDOWN")) and wire is not None:
             wire.close(words)  # a primary that was demoted: connecting again finds the new one

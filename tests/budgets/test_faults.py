@@ -170,6 +170,30 @@ async def test_scripts_are_sent_by_eval_where_evalsha_or_script_is_refused(optio
             assert (await budgets.peek([of]))[0].remaining == 6
 
 
+async def test_a_key_that_is_no_bucket_troubles_its_own_subject_only(server: RedisServer) -> None:
+    broken, healthy = rule(OnStoreError.DENY, limit=9), charge(rule(OnStoreError.DENY, limit=9).budget, "a2")
+    async with gateway(server.url, 5.0) as budgets:
+        held = await budgets.reserve("held", [broken], requests(1))
+        assert isinstance(held, Grant)
+        with server.client() as client:
+            (key,) = client.keys("dg:b:*a1*")
+            for value in (b"not msgpack", b"\x93\x01", b"\x05"):
+                client.set(key, value)
+                for turn in range(5):
+                    answer = await budgets.reserve(f"broken-{value!r}-{turn}", [broken], requests(1))
+                    assert isinstance(answer, Refusal)
+                    assert answer.kind is RefusalKind.UNAVAILABLE
+            client.delete(key)
+            client.lpush(key, "a list")
+            assert isinstance(await budgets.reserve("list", [broken], requests(1)), Refusal)
+            await budgets.settle(held, requests(2))
+            assert budgets.status()["ok"]
+            assert isinstance(await budgets.reserve("healthy", [healthy], requests(1)), Grant)
+            client.delete(key)
+        await recover(budgets)
+        assert isinstance(await budgets.reserve("mended", [broken], requests(1)), Grant)
+
+
 class SlowLine:
     """A TCP proxy that holds back what the server says."""
 

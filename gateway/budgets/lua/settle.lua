@@ -7,7 +7,7 @@
 -- ARGV[2]     JSON: the lines as in reserve.lua; amount is what was really spent
 -- Returns     1 settled now, 0 it was settled before (nothing changes), 2 unknown here (the store came back
 --             empty, or could not be asked at the reservation): charged in full without a check.
--- Guarantee   At most one settlement counts. Leases are released by id. A release never makes room that
+-- Guarantee   At most one settlement counts (of those within 5 minutes of the first). Leases are released by id. A release never makes room that
 --             the reservation's own charge did not take. An abandoned reservation may still be settled.
 local now_us = server_now_us()
 local id, lines = ARGV[1], cjson.decode(ARGV[2])
