@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("analysis",),
     ("standing",),
     ("pipeline", "observer"),
+    ("worker",),
     ("rooms",),
     ("guard",),
     ("proxy",),

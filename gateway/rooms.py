@@ -25,6 +25,7 @@ from gateway.policy import PolicySet, PolicyWatcher, UpstreamSpec
 from gateway.standing import open_standing
 from gateway.tasks import end_tasks
 from gateway.telemetry import Metrics
+from gateway.worker.child import AnalysisChild
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,7 @@ class Rooms:
         self._opening: asyncio.Task[None] | None = None
         self._closing: AsyncExitStack | None = None
         self._upstreams: dict[str, UpstreamSpec] = {}
+        self.analysis: AnalysisChild | None = None
 
     async def start(self) -> None:
         """Open the rooms; at once where they are open.
@@ -81,11 +83,21 @@ class Rooms:
             self.pipeline = await self._open_pipeline(stack)
             watching = asyncio.get_running_loop().create_task(self.policies.run())
             stack.push_async_callback(end_tasks, [watching])
+            self._start_analysis(stack)
             self._closing = stack.pop_all()
         self.metrics.watch("standing", self.standing.status)
         self.metrics.watch("budgets", self.budgets.status)
         self.metrics.watch("events", self.events.status)
         log.info("ready", extra={"policy": self.policies.current.hash, "strict": self.identities.strict})
+
+    def _start_analysis(self, stack: AsyncExitStack) -> None:
+        """Where state is embedded the analysis is our child; nothing waits for it."""
+        if not self.settings.analysis or self.settings.redis:
+            return
+        self.analysis = AnalysisChild(self.settings)
+        self.analysis.start()
+        stack.push_async_callback(asyncio.to_thread, self.analysis.stop)
+        self.metrics.watch("analysis", self.analysis.status)
 
     async def _open_pipeline(self, stack: AsyncExitStack) -> Pipeline:
         """Open room after room; each is closed by ``stack``, the last one first."""
@@ -205,6 +217,7 @@ class Rooms:
             "budgets": self.budgets.status(),
             "events": self.events.status(),
             "standing": self.standing.status(),
+            "analysis": self.analysis.status() if self.analysis is not None else {"state": "elsewhere or off"},
         }
 
     def _policies_changed(self, policies: PolicySet) -> None:

@@ -7,6 +7,7 @@ settled, events flushed, exit 0. A second signal cuts what is left at once.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import signal
@@ -100,6 +101,8 @@ async def run_worker(
     ``workers_dir`` is where several workers add up their metrics. Raises ConfigError, before anything is
     served, for what the operator has to mend.
     """
+    if settings.analysis is None:
+        settings = dataclasses.replace(settings, analysis=not settings.redis)
     rooms = Rooms(settings, workers_dir=workers_dir)
     guard = build_app(settings, rooms=rooms)
     await rooms.start()  # here, so that what is wrong with the configuration is one line and exit code 2

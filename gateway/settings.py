@@ -79,6 +79,9 @@ class Settings:
     reload_interval_s: float = _option("How often policy and account files are looked at.", 0.25)
     events_keep_days: float = _option("How long rotated event files are kept; twice the campaign horizon.", 90.0)
     events_keep_bytes: int = _option("How much rotated event files may take together.", 20 * 1024**3)
+    analysis: bool | None = _option(
+        "on or off: find campaigns in a child process, where state is embedded (default: on for serve)."
+    )
     log_level: str = _option("debug, info, warning or error.", "info")
 
     @classmethod
@@ -134,6 +137,11 @@ def _networks(text: str) -> tuple[Network, ...]:
     return tuple(ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())
 
 
+def _switch(text: str) -> bool:
+    """On or off."""
+    return {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}[text.lower()]
+
+
 def _number(text: str) -> float:
     """A finite number >= 0."""
     number = float(text)
@@ -144,6 +152,7 @@ def _number(text: str) -> float:
 
 _PARSERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "int": (int, "a whole number"),
+    "bool | None": (_switch, "on or off"),
     "float": (_number, "a number >= 0"),
     "Secret": (Secret, "a text"),
     "Path": (Path, "a path"),
@@ -159,5 +168,5 @@ def _parse(name: str, kind: str, value: Any) -> Any:
     parser, expected = _PARSERS[kind]
     try:
         return parser(value)
-    except ValueError:
+    except (ValueError, KeyError):
         raise ConfigError(f"{name}: got {value!r}, expected {expected}") from None

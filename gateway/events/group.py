@@ -67,6 +67,10 @@ class EventGroup:
         if ids:
             await _asked(self._redis.xack(STREAM, self._group, *ids))
 
+    async def rewind(self) -> None:
+        """Read again from the oldest event held: for a worker that begins without any memory."""
+        await _asked(self._redis.xgroup_setid(STREAM, self._group, id="0"))
+
     async def waiting(self) -> int:
         """Events in the stream that no worker got yet; the lag of the analysis."""
         for group in await _asked(self._redis.xinfo_groups(STREAM)):

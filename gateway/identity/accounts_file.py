@@ -74,6 +74,16 @@ def load_accounts(path: Path) -> Mapping[str, Account]:
     return {name: account for name in directory if (account := directory.account(name)) is not None}
 
 
+def account_rows(path: Path) -> Iterator[dict[str, JSON]]:
+    """The rows of ``path`` that name an account, as they stand, for the analysis; whoever serves checks them.
+
+    Raises FileErrors where the file cannot be read or unpacked.
+    """
+    for _, _, row, _ in _csv_rows(path) if _is_csv(path) else _ndjson_rows(path):
+        if isinstance(row, dict) and isinstance(row.get("account"), str):
+            yield row
+
+
 def signature(path: Path) -> object:
     """Differs when the file's content may have changed, also behind a symlink; None where it is missing."""
     try:

@@ -1,0 +1,327 @@
+"""The loop of one analysis worker: load what was kept, read, look, publish, keep; until told to stop.
+
+Embedded, the worker holds the state folder's lock; shared, it holds the lease and stands by until it has it.
+Heavy steps run in a thread, so that the lease is renewed and standings are saved meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gateway.analysis.analyzer import Analyzer
+from gateway.analysis.config import AnalysisConfig
+from gateway.clock import SystemClock
+from gateway.errors import ConfigError, StoreError
+from gateway.identity import load_hash_key
+from gateway.policy import PolicyWatcher
+from gateway.standing import StandingTable, open_standing
+from gateway.tasks import end_tasks
+from gateway.worker.core import AnalysisWorker, State
+from gateway.worker.directory import AccountTraits
+from gateway.worker.snapshot import SnapshotUnusable, read_snapshot, write_snapshot
+from gateway.worker.sources import FolderLock, Source, TailSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gateway.clock import Clock
+    from gateway.policy import PolicySet
+    from gateway.settings import Settings
+    from gateway.types import JSON
+
+_log = logging.getLogger(__name__)
+
+KEEP_EVERY_S = 60.0
+_KEEP_SHARE = 20.0
+"""A snapshot takes at most one part in so many of the time: a large state is kept more seldom."""
+_LOOK_AT_FILES_S = 5.0
+_TELL_EVERY_S = 2.0
+_TRY_AGAIN_S = 0.5
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """One turn at leading: everything between loading the state and giving it up."""
+
+    source: Source
+    standing: StandingTable
+    directory: AccountTraits
+    policies: PolicyWatcher
+    key: bytes
+    snapshot: Path
+    clock: Clock
+    held: Callable[[], bool] = lambda: True
+    tell: Callable[[dict[str, Any]], Any] | None = None
+    worker: AnalysisWorker = field(init=False)
+    caught_up: bool = False
+    kept_at_s: float = 0.0
+    keep_next_s: float = 0.0
+    changed: bool = False
+    error: str | None = None
+
+    async def begin(self) -> None:
+        """Load the last state, or none; make the source go on from there."""
+        state = await self._load()
+        state.analyzer.config = config_of(self.policies.current)
+        self.worker = AnalysisWorker(state, self.standing)
+        await asyncio.to_thread(lambda: self.worker.know(self.directory.read()))
+        await self.source.open(state.position)
+        self.keep_next_s = time.monotonic() + KEEP_EVERY_S
+
+    async def _load(self) -> State:
+        if await self.source.load(self.snapshot):
+            try:
+                state = await asyncio.to_thread(read_snapshot, self.snapshot, self.key)
+            except SnapshotUnusable as error:
+                _log.warning("snapshot_not_used", extra={"reason": str(error)})
+                state = None
+            if state is not None:
+                _log.info("snapshot_loaded", extra={"observed": state.observed})
+                return state
+        _log.info("no_snapshot", extra={"reading": "the events from the oldest that is kept"})
+        return State(analyzer=Analyzer(config_of(self.policies.current)))
+
+    async def step(self) -> bool:
+        """Read and look once; False where there was nothing to read.
+
+        Verdicts are held back until the log was read to its end for the first time: what they say in the middle
+        of it is old. Raises StoreError.
+        """
+        events = await self.source.read()
+        if not self.held():
+            return False
+        if events:
+            self.changed = True
+            await asyncio.to_thread(self.worker.take, events)
+        else:
+            self.caught_up = True
+            await asyncio.to_thread(self.worker.tick, self.clock.now())
+        if self.caught_up and self.held():
+            self.publish()
+        return bool(events)
+
+    def publish(self) -> None:
+        """Put verdicts that wait into the table of standings."""
+        verdicts = self.worker.publish(self.clock.now())
+        for verdict in verdicts:
+            self.changed = True
+            facts = {"cluster": verdict.cluster, "standing": verdict.level.value, "accounts": len(verdict.members)}
+            _log.info("verdict", extra=facts)
+
+    async def keep(self) -> None:
+        """Publish, save the standings, then keep the state: so a state never knows of a verdict that was lost."""
+        began_s = time.monotonic()
+        if self.caught_up:
+            self.publish()
+        await self.standing.flush()
+        state = self.worker.state(self.source.position)
+        size = await asyncio.to_thread(write_snapshot, self.snapshot, state, self.key, self.clock.now())
+        if not self.held():
+            raise StoreError("another analysis worker leads; this one's snapshot does not count")
+        await self.source.keep(self.snapshot)
+        took_s = time.monotonic() - began_s
+        self.changed = False
+        self.kept_at_s = self.clock.now()
+        self.keep_next_s = time.monotonic() + max(KEEP_EVERY_S, _KEEP_SHARE * took_s)
+        _log.debug("snapshot_kept", extra={"size_bytes": size, "took_s": round(took_s, 3)})
+
+    def keep_due(self) -> bool:
+        """Whether it is time, and there is something new."""
+        return self.changed and time.monotonic() >= self.keep_next_s
+
+    async def look_at_files(self) -> None:
+        """Take over a changed account directory or changed policies."""
+        if self.policies.check_now():
+            self.worker.analyzer.config = config_of(self.policies.current)
+        if self.directory.changed():
+            await asyncio.to_thread(lambda: self.worker.know(self.directory.read()))
+
+    def status(self) -> dict[str, JSON]:
+        """What ``/api/status`` shows of the analysis."""
+        return {
+            "ok": self.error is None,
+            "error": self.error,
+            "caught_up": self.caught_up,
+            "snapshot_at": self.kept_at_s or None,
+            **self.worker.status(),
+        }
+
+    async def run(self, stop: asyncio.Event, *, once: bool = False) -> None:
+        """Work until ``stop``, until the lead is lost, or, with ``once``, until nothing is left to read."""
+        tell_at_s = look_at_s = 0.0
+        while not stop.is_set() and self.held():
+            try:
+                went_on = await self.step()
+                if self.keep_due():
+                    await self.keep()
+                self.error = None
+            except StoreError as error:
+                self._fail(error)
+                await _pause(stop, _TRY_AGAIN_S)
+                continue
+            if once and not went_on:
+                break
+            now_s = time.monotonic()
+            if now_s >= look_at_s:
+                look_at_s = now_s + _LOOK_AT_FILES_S
+                await self.look_at_files()
+            if self.tell is not None and now_s >= tell_at_s:
+                tell_at_s = now_s + _TELL_EVERY_S
+                await self._tell()
+
+    async def end(self) -> None:
+        """Keep the state a last time, where this worker still leads."""
+        if self.held() and self.changed:
+            try:
+                await self.keep()
+            except StoreError as error:
+                self._fail(error)
+        if self.tell is not None:
+            await self._tell()
+
+    async def _tell(self) -> None:
+        assert self.tell is not None
+        try:
+            told = self.tell(self.status())
+            if asyncio.iscoroutine(told):
+                await told
+        except (StoreError, OSError):
+            return
+
+    def _fail(self, error: StoreError) -> None:
+        if self.error is None:
+            _log.warning("analysis_store_away", extra={"reason": str(error)})
+        self.error = str(error)
+
+
+def config_of(policies: PolicySet) -> AnalysisConfig:
+    """The analysis' settings as the policy files have them."""
+    analysis = policies.analysis
+    return AnalysisConfig(alpha=analysis.alpha, families=analysis.families, horizon_s=analysis.horizon_s)
+
+
+async def run_worker(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    once: bool = False,
+    tell: Callable[[dict[str, Any]], Any] | None = None,
+) -> None:
+    """One worker, until ``stop``. Raises ConfigError for what the operator has to mend, StoreError at the start
+    where Redis cannot be asked.
+    """
+    key = await asyncio.to_thread(load_hash_key, settings)
+    policies = PolicyWatcher(settings.policies)
+    clock = SystemClock()
+    work = _shared if settings.redis else _embedded
+    await work(settings, stop, key=key, policies=policies, clock=clock, once=once, tell=tell)
+
+
+async def _embedded(settings: Settings, stop: asyncio.Event, *, once: bool, tell: Any, **common: Any) -> None:
+    folder = settings.state_dir / "analysis"
+    lock = FolderLock(folder / "lock")
+    while not lock.take():
+        if once:
+            raise ConfigError(f"{folder}: another worker reads this state folder; stop it, or leave it to it")
+        await _pause(stop, _TRY_AGAIN_S)
+        if stop.is_set():
+            return
+    try:
+        await _lead(settings, stop, TailSource(settings.state_dir / "events"), once=once, tell=tell, **common)
+    finally:
+        lock.release()
+
+
+async def _shared(settings: Settings, stop: asyncio.Event, *, once: bool, tell: Any, **common: Any) -> None:
+    from gateway.worker.shared import GroupSource, Lease
+
+    assert settings.redis is not None
+    name = f"{os.uname().nodename}-{os.getpid()}"
+    lease = Lease(settings.redis, name)
+    try:
+        while not stop.is_set():
+            try:
+                leads = await lease.take()
+            except StoreError as error:
+                if once:
+                    raise
+                _log.warning("analysis_store_away", extra={"reason": str(error)})
+                leads = False
+            if not leads:
+                await _pause(stop, _TRY_AGAIN_S)
+                continue
+            _log.info("leading", extra={"worker": name})
+            renewing = asyncio.create_task(lease.keep_taking(), name="analysis-lease")
+            source = GroupSource(settings.redis, name)
+            try:
+                await _lead(
+                    settings, stop, source, once=once, tell=_both(tell, source), held=lambda: lease.held, **common
+                )
+            except StoreError as error:
+                if once:
+                    raise
+                _log.warning("lead_given_up", extra={"reason": str(error)})
+            finally:
+                await end_tasks([renewing])
+            if once:
+                return
+    finally:
+        try:
+            await lease.release()
+        except StoreError as error:
+            _log.warning("lease_not_released", extra={"reason": str(error)})
+        await lease.aclose()
+
+
+async def _lead(settings: Settings, stop: asyncio.Event, source: Source, *, once: bool, **common: Any) -> None:
+    """One session over ``source``, from loading to keeping."""
+    key, clock = common["key"], common["clock"]
+    standing = open_standing(settings, clock)
+    await standing.start()
+    session = Session(
+        source=source,
+        standing=standing,
+        directory=AccountTraits(settings.accounts, key),
+        snapshot=_snapshot_path(settings),
+        **common,
+    )
+    try:
+        await session.begin()
+        await session.run(stop, once=once)
+        await session.end()
+    finally:
+        await standing.stop()
+        await source.aclose()
+
+
+def _snapshot_path(settings: Settings) -> Path:
+    """Where the state is kept; with Redis only on its way there, one file a process."""
+    name = f"upload-{os.getpid()}" if settings.redis else "snapshot"
+    return settings.state_dir / "analysis" / name
+
+
+def _both(tell: Callable[[dict[str, Any]], Any] | None, source: Any) -> Callable[[dict[str, Any]], Any]:
+    """Tell the parent, where there is one, and whoever looks into Redis."""
+    import orjson
+
+    async def told(status: dict[str, Any]) -> None:
+        if tell is not None:
+            tell(status)
+        await source.tell(orjson.dumps(status))
+
+    return told
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    """Wait, but not once ``stop`` is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
