@@ -303,11 +303,20 @@ class Pipeline(Decider):
         if exchange.closed:
             return
         exchange.closed = True
-        if exchange.traits is None and exchange.facts is not None and exchange.identity is not None:
-            exchange.traits = self.observer.traits(exchange.facts, exchange.identity, exchange.headers)
+        exchange.traits = self._traits(exchange)
         event = self.event(exchange)
         self.events.append(event)
         self.metrics.observe(event)
+
+    def _traits(self, exchange: Exchange) -> Mapping[str, JSON] | None:
+        """What the analysis sees of a request; nothing of an account that the policy exempts from it."""
+        if exchange.facts is None or exchange.identity is None:
+            return None
+        if self.policies.current.exempt_from_analysis(exchange.identity):
+            return None
+        if exchange.traits is not None:
+            return exchange.traits
+        return self.observer.traits(exchange.facts, exchange.identity, exchange.headers)
 
     def event(self, exchange: Exchange) -> Event:
         """What is written down of an exchange: no credential, no text, the address as a keyed hash."""
