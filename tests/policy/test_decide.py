@@ -68,6 +68,15 @@ def test_models_outside_the_plan_are_refused() -> None:
     assert (refusal.kind, refusal.rule) == (RefusalKind.FORBIDDEN, "plans/free/models")
 
 
+def test_a_rule_may_allow_a_model_outside_the_plan() -> None:
+    policies = policies_of(
+        "version: 1\nplans: {free: {models: [gpt-4o-mini*], budgets: [{limit: 1/day}]}}\n"
+        "rules: [{name: preview, match: {organisation: o1}, then: {allow: true}}]\n"
+    )
+    assert policies.decide(caller(org="o1"), asks("gpt-4o"), NO_STANDING, NOW).refusal is None
+    assert policies.decide(caller(org="o2"), asks("gpt-4o"), NO_STANDING, NOW).refusal is not None
+
+
 # -- access
 
 
@@ -280,6 +289,54 @@ def test_the_clusters_budget_is_one_for_all_its_accounts() -> None:
     assert cluster == {"cluster:c7:cluster/pro/requests-per-day"}
 
 
+def test_a_cluster_takes_over_what_an_account_of_the_plan_may_spend_and_nothing_else() -> None:
+    policies = policies_of(
+        SUSPECT.replace(
+            "{limit: 2000/day}",
+            "{limit: 2000/day}, {limit: 9/day, subject: organisation}, {limit: 1/hour, subject: global}",
+        )
+    )
+    charged = policies.decide(caller(), asks(), standing("suspect"), NOW).charges
+    assert [c.budget.name for c in charged if c.budget.subject is not Subject.ACCOUNT] == [
+        "cluster/pro/requests-per-day"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spared", "left"),
+    [
+        ("marks", {"mark": False}),
+        ("delay", {"delay_s": 0.0}),
+        ("caps", {"max_choices": None, "max_output_tokens": None, "drop_logprobs": False, "hide_reasoning": False}),
+        ("budgets", {}),
+        ("refusal", {}),
+        ("analysis", {}),
+    ],
+)
+def test_each_exemption_spares_one_thing(spared: str, left: dict[str, Any]) -> None:
+    whole = {
+        "mark": True,
+        "delay_s": 1.0,
+        "max_choices": 1,
+        "max_output_tokens": 9,
+        "drop_logprobs": True,
+        "hide_reasoning": True,
+    }
+    text = BASE + (
+        "standings: {suspect: {mark: true, delay: 1s, max_choices: 1, max_output_tokens: 9, drop_logprobs: true,"
+        " hide_reasoning: true, cluster_plan: pro}, confirmed: {refuse: true}}\n"
+        f"exempt: [{{name: e, match: {{organisation: o1}}, from: [{spared}]}}]\n"
+    )
+    policies = policies_of(text)
+    plan = policies.decide(caller(org="o1"), asks(), standing("suspect"), NOW)
+    assert {key: getattr(plan, key) for key in whole} == {**whole, **left}
+    assert any(c.budget.subject is Subject.CLUSTER for c in plan.charges) is (spared != "budgets")
+    assert (policies.decide(caller(org="o1"), asks(), standing("confirmed"), NOW).refusal is None) is (
+        spared == "refusal"
+    )
+    assert policies.exempt_from_analysis(caller(org="o1")) is (spared == "analysis")
+
+
 def test_an_expired_standing_is_none() -> None:
     policies = policies_of(SUSPECT)
     held = standing("confirmed", expires_at=NOW)
@@ -443,3 +500,7 @@ def test_memory_does_not_grow_with_names_that_callers_invent(monkeypatch: pytest
         assert plan.charges[0].value == f"a{n % 70}"
         sizes.add((len(policies._plans) <= 50, len(policies._templates) <= 20, len(policies._groups) <= 20))
     assert sizes == {(True, True, True)}
+    one_model = policies_of(BASE)
+    for n in range(120):
+        one_model.decide(caller(f"a{n}"), asks(), NO_STANDING, NOW)
+    assert len(one_model._plans) <= 50

@@ -38,6 +38,31 @@ def test_every_rule_says_why_it_did_not_match() -> None:
     assert text.startswith("allow: no rule says otherwise")
 
 
+def test_what_is_said_to_match_is_what_matches_for_every_kind_of_condition() -> None:
+    rules = {
+        "who": "match: {account: a1}",
+        "where": "match: {address: 10.0.0.0/8}",
+        "half": "share: 50%",
+        "when": "if: hour < 12",
+        "what": "match: {route: openai.responses}",
+        "whose": "match: {organisation: o1, verified: true}",
+    }
+    lines = "".join(f"  - {{name: {name}, {rule}, then: {{carriers: [{name}]}}}}\n" for name, rule in rules.items())
+    policies = policies_of(BASE + "rules:\n" + lines)
+    matched_at_all = set()
+    for n in range(40):
+        who = caller(
+            f"a{n % 5}", address=("10.0.0.1", "11.0.0.1", None)[n % 3], org=("o1", None)[n % 2], verified=n % 4 < 2
+        )
+        what = asks(route=("openai.responses", "openai.embeddings")[n % 2])
+        now_s = n * 3_600.0
+        told = policies.explain(who, what, NO_STANDING, now_s)
+        matched = {entry.rule for entry in told.considered if entry.matched}
+        assert matched == set(policies.decide(who, what, NO_STANDING, now_s).carriers)
+        matched_at_all |= matched
+    assert matched_at_all == set(rules)
+
+
 def test_an_explanation_is_plain_json() -> None:
     told = policies_of(TEXT).explain(caller(declared_use="evaluation"), asks(), standing("suspect"), 0.0)
     found = json.loads(json.dumps(told.to_dict()))
