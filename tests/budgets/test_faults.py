@@ -57,7 +57,15 @@ async def reserve_many(budgets: Budgets, of: Charge, count: int, prefix: str) ->
     return answers
 
 
+def allow(budgets: Budgets, timeout_s: float) -> None:
+    """Change the time limit: patient while nothing is wrong, since the machine may be busy."""
+    assert isinstance(budgets.store, RedisStore)
+    assert isinstance(budgets.store._link, RedisLink)
+    budgets.store._link._timeout_s = timeout_s
+
+
 async def recover(budgets: Budgets) -> None:
+    allow(budgets, 5.0)
     clock: Any = budgets._clock
     for _ in range(20):
         clock.advance(6)
@@ -90,12 +98,13 @@ def _execute(server: RedisServer, *command: str) -> None:
 async def test_the_rules_choice_is_what_happens_and_the_store_is_used_again(server: RedisServer, fault: str) -> None:
     """Kong/kong#2382, istio/istio#12115, BerriAI/litellm#35273: a frozen Redis hung everything."""
     begin, end = FAULTS[fault]
-    async with gateway(server.url) as budgets:
+    async with gateway(server.url, 5.0) as budgets:
         for on_store_error in OnStoreError:
             assert isinstance(
                 await budgets.reserve(f"before-{on_store_error}", [rule(on_store_error)], requests(1)), Grant
             )
         begin(server)
+        allow(budgets, TIMEOUT_S)
         allowed = await reserve_many(budgets, rule(OnStoreError.ALLOW), 4, "allow")
         denied = await reserve_many(budgets, rule(OnStoreError.DENY), 4, "deny")
         shared = await reserve_many(budgets, rule(OnStoreError.LOCAL_SHARE), 4, "share")
@@ -121,7 +130,7 @@ async def test_the_rules_choice_is_what_happens_and_the_store_is_used_again(serv
 
 async def test_a_store_that_comes_back_empty_charges_open_reservations_in_full_and_once(server: RedisServer) -> None:
     of, slots = rule(limit=9), charge(budget("slots", 3, algorithm=LEASE))
-    async with gateway(server.url) as budgets:
+    async with gateway(server.url, 5.0) as budgets:
         grant = await budgets.reserve("open", [of, slots], requests(5))
         assert isinstance(grant, Grant)
         server.kill()
@@ -247,10 +256,6 @@ async def test_a_store_slow_by_200_ms_is_given_up_within_the_limit_and_charges_n
             assert isinstance(answer, Grant)
             await budgets.settle(answer, requests(1))
         line._delay_s = 0
-        store = budgets.store
-        assert isinstance(store, RedisStore)
-        assert isinstance(store._link, RedisLink)
-        store._link._timeout_s = 5.0
         await recover(budgets)
         assert [balance.remaining for balance in await budgets.peek([of, denied])] == [6, 9]
     proxy.close()
@@ -258,9 +263,10 @@ async def test_a_store_slow_by_200_ms_is_given_up_within_the_limit_and_charges_n
 
 
 async def test_many_calls_to_a_frozen_store_all_end_in_time(server: RedisServer) -> None:
-    async with gateway(server.url) as budgets:
+    async with gateway(server.url, 5.0) as budgets:
         await budgets.reserve("warm", [rule()], requests(1))
         server.freeze()
+        allow(budgets, TIMEOUT_S)
         started = time.perf_counter()
         answers = await asyncio.gather(*(budgets.reserve(f"r{n}", [rule()], requests(1)) for n in range(500)))
         assert time.perf_counter() - started < LATEST_S
@@ -269,8 +275,9 @@ async def test_many_calls_to_a_frozen_store_all_end_in_time(server: RedisServer)
 
 
 async def test_a_late_event_loop_is_not_a_late_store(server: RedisServer) -> None:
-    async with gateway(server.url, 0.05) as budgets:
+    async with gateway(server.url, 5.0) as budgets:
         await budgets.reserve("warm", [rule(limit=99)], requests(1))
+        allow(budgets, 0.05)
         waiting = asyncio.create_task(budgets.reserve("r", [rule(limit=99)], requests(1)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
