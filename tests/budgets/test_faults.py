@@ -60,8 +60,12 @@ async def reserve_many(budgets: Budgets, of: Charge, count: int, prefix: str) ->
 def allow(budgets: Budgets, timeout_s: float) -> None:
     """Change the time limit: patient while nothing is wrong, since the machine may be busy."""
     assert isinstance(budgets.store, RedisStore)
-    assert isinstance(budgets.store._link, RedisLink)
-    budgets.store._link._timeout_s = timeout_s
+    link = budgets.store._link
+    assert isinstance(link, RedisLink)
+    link._timeout_s = timeout_s
+    if link._timer is not None:  # set for the old limit
+        link._timer.cancel()
+        link._timer = None
 
 
 async def recover(budgets: Budgets) -> None:
