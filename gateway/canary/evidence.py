@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from gateway.canary.closings import ADJECTIVES, NOUNS, VERBS, find_links
 from gateway.canary.exact import Null
 from gateway.canary.reader import Reader, Site
+from gateway.canary.request_side import find_choices
 from gateway.canary.slots import CLOSING_ADJECTIVE, CLOSING_NOUN, CLOSING_VERB, Slot, load_inventory
 from gateway.canary.writer import keyed_form
 
@@ -87,6 +88,8 @@ class Collector:
         for slot_id, pairs in zip(_CLOSING_SLOTS, find_links(flat), strict=True):
             for cue, reply in pairs:
                 self.counts[slot_id, cue][_CLOSING_FORM[slot_id][reply]] += 1
+        for slot_id, context, form in find_choices(flat):
+            self.counts[slot_id, context][form] += 1
 
     def _count(self, site: Site) -> None:
         self.counts[site.slot.id, site.context][site.form] += 1

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from gateway.canary import inventory, inventory_words
 from gateway.canary.closings import ADJECTIVES, NOUNS, VERBS
+from gateway.canary.request_side import TOOL_KINDS, TOOL_OBJECTS, TURNS
 from gateway.canary.words import CLASSES, spelled_families
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ MARKER = "list marker"
 CLOSING_VERB = "closing verb"
 CLOSING_ADJECTIVE = "closing adjective"
 CLOSING_NOUN = "closing noun"
-_NOT_LEXICAL = frozenset({"punctuation", "structure", "cue", "closing"})
+_NOT_LEXICAL = frozenset({"punctuation", "structure", "cue", "closing", "behaviour", "tool"})
 LEXICAL_SHARE = 0.05
 CLOSING_SHARE = 0.5
 
@@ -126,6 +127,9 @@ def _structural() -> tuple[Slot, ...]:
         Slot(id=CLOSING_VERB, carrier="cue", forms=VERBS, share=CLOSING_SHARE),
         Slot(id=CLOSING_ADJECTIVE, carrier="closing", forms=ADJECTIVES, share=CLOSING_SHARE),
         Slot(id=CLOSING_NOUN, carrier="closing", forms=NOUNS, share=CLOSING_SHARE),
+        Slot(id="tool object", carrier="tool", forms=TOOL_OBJECTS, share=CLOSING_SHARE),
+        Slot(id="tool kind", carrier="tool", forms=TOOL_KINDS, share=CLOSING_SHARE),
+        *(Slot(id=f"turn {turn}", carrier="behaviour", forms=phrases) for turn, phrases in TURNS.items()),
     )
 
 

@@ -22,6 +22,7 @@ from gateway.canary.marking import mark_reply
 from gateway.canary.prompts import make_questions
 from gateway.canary.report import as_html, as_json, as_text
 from gateway.canary.slots import load_inventory
+from gateway.canary.trace import Ledger, ledger_line, trace_key, trace_report
 from gateway.canary.writer import CARRIERS
 from gateway.errors import ConfigError, FileError, FileErrors, UpstreamError
 from gateway.files import read_ndjson, write_atomically
@@ -74,25 +75,36 @@ def keygen(out: Path, clusters: str | None, public: Path | None, *, rotated: boo
 @click.option("--cluster", required=True, metavar="ID", help="Whose marks are planted.")
 @click.option("--in", "source", type=_FILE, required=True, metavar="FILE", help='NDJSON of {"id","prompt","reply"}.')
 @click.option("--out", type=_FILE, required=True, metavar="FILE", help="The same rows, marked; - is standard output.")
+@click.option("--ledger", type=_FILE, metavar="FILE", help="Append fingerprints of the marked replies, for `trace`.")
 @click.option("--carriers", metavar="A,B", help=f"Only these: {', '.join(CARRIERS)} (default: all).")
-def mark(keyring: Path, cluster: str, source: Path, out: Path, carriers: str | None) -> None:
+def mark(keyring: Path, cluster: str, source: Path, out: Path, ledger: Path | None, carriers: str | None) -> None:
     """Write replies as a cluster would have received them."""
     ring = load_keyring(keyring)
     chosen = _names(carriers)
     if unknown := set(chosen) - set(CARRIERS):
         raise ConfigError(f"--carriers: got {sorted(unknown)}, expected some of {', '.join(CARRIERS)}")
-    lines = b"".join(_marked_rows(ring, cluster, source, chosen))
+    prints: list[bytes] = []
+    lines = b"".join(_marked_rows(ring, cluster, source, chosen, prints if ledger else None))
+    if ledger is not None:
+        ledger.parent.mkdir(parents=True, exist_ok=True)
+        with ledger.open("ab") as file:
+            file.write(b"".join(prints))
     if str(out) == "-":
         sys.stdout.buffer.write(lines)
     else:
         write_atomically(out, _pack(out, lines), mode=0o644)
 
 
-def _marked_rows(ring: Keyring, cluster: str, source: Path, carriers: list[str]) -> Iterator[bytes]:
+def _marked_rows(
+    ring: Keyring, cluster: str, source: Path, carriers: list[str], prints: list[bytes] | None
+) -> Iterator[bytes]:
+    key = trace_key(ring)
     for line, row in read_ndjson(source):
         reply = _text(source, line, row, "reply")
         prompt = _text(source, line, row, "prompt") if row.get("prompt") is not None else None
         marked = mark_reply(ring, cluster, prompt, reply, carriers=carriers)
+        if prints is not None:
+            prints.append(ledger_line(str(row.get("id", line)), cluster, marked.reply, key))
         marks = [{name: getattr(mark, name) for name in mark.__slots__} for mark in marked.marks]
         yield orjson.dumps({**row, "reply": marked.reply, "marks": marks}) + b"\n"
 
@@ -199,6 +211,31 @@ def _audit_endpoint(ring: Keyring, names: list[str], asked: dict[str, Any]) -> A
 def _show_progress(asked: int, total: int) -> None:
     if sys.stderr.isatty():
         click.echo(f"\r{asked}/{total} questions", nl=asked == total, err=True)
+
+
+@canary.command()
+@_KEYRING
+@click.option("--ledger", type=_FILE, required=True, metavar="FILE", help="Fingerprints that `mark --ledger` wrote.")
+@click.option("--corpus", type=_FILE, required=True, metavar="FILE", help='NDJSON of {"reply"}: the leaked file.')
+@click.option("--out", type=_FILE, metavar="FILE", help="Write what was found as JSON.")
+@click.option("--json", "as_json_", is_flag=True, help="Print JSON.")
+def trace(keyring: Path, ledger: Path, corpus: Path, out: Path | None, *, as_json_: bool) -> None:
+    """Find which recorded replies a leaked file holds, and so which clusters took them."""
+    key, recorded = trace_key(load_keyring(keyring)), Ledger.load(ledger)
+    rows, matches = 0, []
+    for line, row in read_ndjson(corpus):
+        rows += 1
+        if match := recorded.find(line, _text(corpus, line, row, "reply"), key):
+            matches.append(match)
+    report = trace_report(str(corpus), rows, matches)
+    if out is not None:
+        write_atomically(out, orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n", mode=0o644)
+    if as_json_:
+        click.echo(orjson.dumps(report).decode())
+        return
+    click.echo(f"{len(matches)} of {rows} rows hold recorded replies")
+    for found in report["clusters"]:
+        click.echo(f"{found['cluster']}: {found['rows']} rows")
 
 
 def _write_report(report: AuditReport, out: Path | None, page: Path | None, *, as_json_: bool) -> None:
