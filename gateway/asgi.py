@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 from gateway.errors import ClientDisconnected, RequestRefused
 from gateway.types import Headers, Refusal, RefusalKind
@@ -20,6 +21,8 @@ SLOWEST_BODY_BYTES_PER_S = 16 * 1024
 
 _DRAIN_BYTES = 64 * 1024
 _LINGER_S = 1.0
+_PLAIN = "/:@!$&'()*+,;=~"
+"""What stands for itself in a path (RFC 3986, section 3.3), besides letters, digits and ``-._``."""
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:
@@ -28,6 +31,19 @@ def header(headers: Headers, name: bytes) -> bytes | None:
         if key == name:
             return value
     return None
+
+
+def received_path(scope: Scope) -> str:
+    """The path as received, below the server's root path; an encoded spelling of it stays encoded.
+
+    ``/v1/chat%2Fcompletions`` must not be taken for a route that the upstream would read otherwise. A server
+    that tells only the decoded path (``raw_path`` is optional in ASGI) has it encoded again, so that what is
+    decided on is what is forwarded.
+    """
+    raw: bytes | None = scope.get("raw_path")
+    path = quote(scope["path"], safe=_PLAIN) if raw is None else raw.split(b"?", 1)[0].decode("latin-1")
+    root: str = scope.get("root_path", "")
+    return path.removeprefix(root) if root and path.startswith(root + "/") else path
 
 
 def declared_length(headers: Headers) -> int | None:

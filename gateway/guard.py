@@ -13,15 +13,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gateway.asgi import drain, header, read_body, send_answer, too_large, worth_draining
-from gateway.dialects import PING, budget_headers, error_event, write_refusal
+from gateway.asgi import drain, header, read_body, received_path, send_answer, too_large, worth_draining
+from gateway.dialects import (
+    METERED_ENCODINGS,
+    PING,
+    allowed_methods,
+    budget_headers,
+    error_event,
+    family_of,
+    write_refusal,
+)
 from gateway.errors import (
     ClientDisconnected,
     ConfigError,
+    DistillguardError,
     RequestRefused,
     StoreError,
+    UpstreamBroken,
     UpstreamError,
     UpstreamTimeout,
 )
@@ -60,7 +71,12 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Guard http; refuse websockets; pass lifespan through, with the rooms opened before the app."""
         if scope["type"] == "http":
-            await self.rooms.start()
+            try:
+                await self.rooms.start()
+            except DistillguardError as error:
+                log.error("cannot start", extra={"error": str(error)})  # noqa: TRY400 - no trace wanted
+                await _refuse_unopened(scope, send)
+                return
             await _Call(self.app, self.rooms, scope, receive, send).run()
         elif scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
@@ -84,7 +100,7 @@ class Guard:
 
         try:
             await self.app(scope, opening, closing)
-        except ConfigError as error:
+        except (ConfigError, StoreError) as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
 
 
@@ -94,7 +110,9 @@ class _Call:
     __slots__ = (
         "app",
         "exchange",
+        "finished",
         "headers",
+        "left",
         "pinger",
         "receive",
         "received_bytes",
@@ -102,6 +120,7 @@ class _Call:
         "scope",
         "send",
         "started",
+        "too_large",
         "whole",
     )
 
@@ -112,10 +131,16 @@ class _Call:
         self.receive = receive
         self.send = send
         self.headers: Headers = list(scope["headers"])
-        self.exchange: Exchange = rooms.pipeline.open(scope["method"], _path(scope), self.headers)
+        self.exchange: Exchange = rooms.pipeline.open(scope["method"], received_path(scope), self.headers)
         self.pinger: _Pinger | None = None
         self.received_bytes = 0
         self.started = False
+        self.finished = False
+        """The reply's last byte was given to the server."""
+        self.left = False
+        """The caller was seen to go before that."""
+        self.too_large = False
+        """A passed-through body grew over the limit; nothing that the app says of it counts."""
         self.whole = False
         """The request's body was read to its end."""
 
@@ -138,18 +163,30 @@ class _Call:
             log.error("store failed", extra={"request": exchange.id, "error": str(error)})  # noqa: TRY400 - no trace wanted
             await self._refuse(_UNAVAILABLE)
         except asyncio.CancelledError:  # the server shuts down, or watches the caller's connection itself
-            exchange.outcome = Outcome.DISCONNECTED
-            if self.started:
-                await self._refuse(_CUT)
+            await self._cut()
             raise
         except Exception as error:
-            exchange.outcome = Outcome.FAILED
             log.exception("request failed", extra={"request": exchange.id, "error": type(error).__name__})
-            await self._refuse(_INTERNAL)
+            await self._fail()
         finally:
             if self.pinger is not None:
                 self.pinger.stop()
             await self.rooms.end(exchange)
+
+    async def _cut(self) -> None:
+        if self.finished:
+            self._note_answered()
+            return
+        self.exchange.outcome = Outcome.DISCONNECTED
+        if self.started:
+            await self._refuse(_CUT)
+
+    async def _fail(self) -> None:
+        if self.finished:  # what the app does after its reply (background tasks) is its own affair
+            self._note_answered()
+            return
+        self.exchange.outcome = Outcome.FAILED
+        await self._refuse(_INTERNAL)
 
     async def _answer(self) -> None:
         pipeline, exchange = self.rooms.pipeline, self.exchange
@@ -162,6 +199,15 @@ class _Call:
             receive, length = await self._admit()
         exchange.sent_upstream = True
         await self.app(self._forwarded(length), receive, self._reply)
+        if not self.finished:
+            if self.left:
+                raise ClientDisconnected("the caller closed the connection before its reply was whole")
+            raise UpstreamBroken("the app returned before its reply was whole")
+        self._note_answered()
+
+    def _note_answered(self) -> None:
+        """A whole reply went out: say how it was, unless that is known to be worse."""
+        exchange = self.exchange
         if exchange.outcome is Outcome.FAILED:
             exchange.outcome = Outcome.UPSTREAM_FAILED if exchange.status >= _SERVER_ERROR else Outcome.ANSWERED
 
@@ -190,7 +236,9 @@ class _Call:
             if pending:
                 pending = False
                 return {"type": "http.request", "body": body, "more_body": False}
-            return await self.receive()
+            message = await self.receive()
+            self.left = message["type"] == "http.disconnect" and not self.finished
+            return message
 
         return receive
 
@@ -200,8 +248,11 @@ class _Call:
         if message["type"] == "http.request":
             self.received_bytes += len(message.get("body", b""))
             if self.received_bytes > self.rooms.settings.max_body_bytes:
+                self.too_large = True
                 raise RequestRefused(too_large(self.rooms.settings.max_body_bytes))
             self.whole = not message.get("more_body", False)
+        else:
+            self.left = not self.finished
         return message
 
     def _forwarded(self, length: int | None) -> Scope:
@@ -209,17 +260,19 @@ class _Call:
         exchange, rooms = self.exchange, self.rooms
         drop = ATTRIBUTION_HEADERS
         identity = exchange.identity
-        if identity is not None and not identity.own_credential:
+        if rooms.identities.strict if identity is None else not identity.own_credential:
             drop = drop | CREDENTIAL_HEADERS
-        if length is not None:
+        if length is not None or (exchange.route is not None and not exchange.route.has_body):
             drop = drop | _LENGTH
-        if exchange.rewrites:
+        if exchange.route is not None:
             drop = drop | _ENCODINGS
         headers = [field for field in self.headers if field[0] not in drop]
         if length is not None:
             headers.append((b"content-length", b"%d" % length))
         if exchange.rewrites:
             headers.append((b"accept-encoding", b"identity"))
+        elif exchange.route is not None:
+            headers += [(name, metered_encodings(value)) for name, value in self.headers if name == b"accept-encoding"]
         if identity is not None and not identity.own_credential and (key := rooms.upstream_credential(exchange)):
             headers.append(
                 (b"x-api-key", key) if exchange.family is Family.ANTHROPIC else (b"authorization", b"Bearer " + key)
@@ -233,6 +286,8 @@ class _Call:
     async def _reply(self, message: Message) -> None:
         """What the app answers, metered on its way to the caller."""
         kind = message["type"]
+        if self.too_large and not self.started:
+            raise RequestRefused(too_large(self.rooms.settings.max_body_bytes))
         if kind == "http.response.start":
             await self._reply_start(message)
         elif kind == "http.response.body":
@@ -285,6 +340,7 @@ class _Call:
                 return
         pipeline.note_first_byte(exchange)
         await self._pass({"type": "http.response.body", "body": body, "more_body": more})
+        self.finished = not more
 
     async def _pass(self, message: Message) -> None:
         """Send to the caller; a connection that is gone is a disconnect, whatever the server calls it."""
@@ -319,6 +375,8 @@ class _Call:
             exchange.family, refusal, request_id=exchange.id, now_s=self.rooms.clock.now()
         )
         exchange.status = status
+        if refusal.kind is RefusalKind.METHOD_NOT_ALLOWED:
+            headers.append((b"allow", allowed_methods(exchange.path)))
         if self.scope["method"] == "HEAD":
             body = b""
         await self.rooms.pipeline.settle(exchange)
@@ -402,23 +460,29 @@ class _Pinger:
             self._last_s = self._loop.time()
 
 
-def _path(scope: Scope) -> str:
-    """The path as received, below the server's root path; an encoded spelling of it stays encoded.
-
-    ``/v1/chat%2Fcompletions`` must not be taken for a route that the upstream would read otherwise.
-    """
-    path: str = scope["path"]
-    raw: bytes | None = scope.get("raw_path")
-    if raw is not None:
-        path = raw.split(b"?", 1)[0].decode("latin-1")
-    root: str = scope.get("root_path", "")
-    return path.removeprefix(root) if root and path.startswith(root + "/") else path
-
-
 def _upstream_failure(error: UpstreamError) -> Refusal:
     if isinstance(error, UpstreamTimeout):
         return Refusal(kind=RefusalKind.UPSTREAM_TIMEOUT, message="The model server did not answer in time.")
     return Refusal(kind=RefusalKind.UPSTREAM_FAILED, message="The model server could not be reached or broke off.")
+
+
+async def _refuse_unopened(scope: Scope, send: Send) -> None:
+    """Answer a request that came while the rooms cannot be opened, in its dialect; nothing is written down."""
+    family = family_of(received_path(scope), list(scope["headers"]))
+    status, headers, body = write_refusal(family, _UNAVAILABLE, request_id="unopened", now_s=0.0)
+    await send_answer(send, status, [*headers, (b"connection", b"close")], body)
+
+
+@lru_cache(maxsize=256)
+def metered_encodings(accepted: bytes) -> bytes:
+    """What of an ``accept-encoding`` a reply may come in so that it can be metered; ``identity`` where nothing is left.
+
+    >>> metered_encodings(b"lzw, gzip;q=0.5, *;q=0.1")
+    b'gzip;q=0.5'
+    """
+    parts = [part.strip() for part in accepted.split(b",")]
+    kept = [part for part in parts if part.split(b";", 1)[0].strip().lower() in _READABLE]
+    return b", ".join(kept) or b"identity"
 
 
 def _unsupported(encoding: bytes) -> Refusal:
@@ -436,3 +500,4 @@ _UNAVAILABLE = Refusal(
 _CUT = Refusal(kind=RefusalKind.UNAVAILABLE, message="The gateway is shutting down; send the request again.")
 _LENGTH = frozenset({b"content-length", b"transfer-encoding"})
 _ENCODINGS = frozenset({b"accept-encoding"})
+_READABLE = frozenset({*METERED_ENCODINGS, b"identity"})

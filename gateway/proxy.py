@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from gateway.asgi import declared_length
+from gateway.asgi import declared_length, received_path
 from gateway.errors import ClientDisconnected, UpstreamUnreachable
 from gateway.guard import UPSTREAM_KEY
 
@@ -137,12 +137,11 @@ class _Origin:
         return cls(url=httpx.URL(url), host=parts.netloc.encode(), prefix=prefix, transport=transport)
 
     def target(self, scope: Scope) -> bytes:
-        """The received path and query, below the upstream's own path.
+        """The received path (below our root path) and query, below the upstream's own path.
 
         An upstream given as ``https://host/v1`` means the same as ``https://host``: operators write both.
         """
-        raw: bytes = scope.get("raw_path") or scope["path"].encode()
-        raw = raw.split(b"?", 1)[0]
+        raw = received_path(scope).encode("latin-1")
         prefix = self.prefix
         if prefix.endswith(b"/v1") and raw.startswith(b"/v1/"):
             prefix = prefix.removesuffix(b"/v1")
