@@ -95,24 +95,33 @@ def read_ndjson(path: Path) -> Iterator[tuple[int, dict[str, JSON]]]:
     Raises FileErrors at the first line that is not one JSON object, is longer than ``MAX_LINE_BYTES``,
     or where the packed data is damaged or ends early.
     """
-    line = 0
     with open_binary(path) as file:
-        while True:
-            try:
-                text = file.readline(MAX_LINE_BYTES + 1)
-            except _PACKED_ERRORS as error:
-                raise _unreadable(path, line + 1, f"the packed data is damaged or cut off ({error})") from None
-            except OSError as error:
-                raise _unreadable(path, line + 1, f"cannot be read: {error.strerror or error}") from None
-            if not text:
-                return
-            line += 1
-            if len(text) > MAX_LINE_BYTES:
-                raise _unreadable(path, line, f"got a line of more than {MAX_LINE_BYTES} bytes, expected one object")
-            if line == 1:
-                text = text.removeprefix(b"\xef\xbb\xbf")
-            if text.strip():
-                yield line, _object(path, line, text)
+        for line, text in numbered_lines(path, file):
+            yield line, parse_object(path, line, text)
+
+
+def numbered_lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The lines of ``file`` (opened from ``path``) that are not blank, with their numbers, from 1.
+
+    Raises FileErrors at a line longer than ``MAX_LINE_BYTES``, or where the packed data is damaged.
+    """
+    line = 0
+    while True:
+        try:
+            text = file.readline(MAX_LINE_BYTES + 1)
+        except _PACKED_ERRORS as error:
+            raise _unreadable(path, line + 1, f"the packed data is damaged or cut off ({error})") from None
+        except OSError as error:
+            raise _unreadable(path, line + 1, f"cannot be read: {error.strerror or error}") from None
+        if not text:
+            return
+        line += 1
+        if len(text) > MAX_LINE_BYTES:
+            raise _unreadable(path, line, f"got a line of more than {MAX_LINE_BYTES} bytes, expected one object")
+        if line == 1:
+            text = text.removeprefix(b"\xef\xbb\xbf")
+        if text.strip():
+            yield line, text
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -144,8 +153,8 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _object(path: Path, line: int, text: bytes) -> dict[str, JSON]:
-    """One line as an object."""
+def parse_object(path: Path, line: int, text: bytes) -> dict[str, JSON]:
+    """One line as an object. Raises FileErrors with the column where it is none."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from gateway.types import JSON, Family, Headers, Identity, Plan
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Exchange:
     """One request and what became of it; filled from top to bottom as it goes down the path."""
 
@@ -160,6 +160,17 @@ class Decider:
         await self._reserve(exchange, plan, facts)
         return plan
 
+    async def admit_passed_through(self, exchange: Exchange) -> None:
+        """Decide on a request that the policy passes through unread; its budgets count all the same."""
+        if exchange.identity is None or exchange.pass_through is None:
+            return
+        now_s = exchange.started_at
+        exchange.standing = self.standing.of(exchange.identity.account, now_s)
+        plan = self.policies.current.decide_pass_through(
+            exchange.identity, exchange.pass_through, exchange.standing, now_s
+        )
+        await self._reserve(exchange, plan, RequestFacts(family=exchange.family, route="pass_through", model=""))
+
     def _standing(self, exchange: Exchange, identity: Identity, facts: RequestFacts) -> Standing:
         """The account's own standing, or what the signature of an enforced cluster gives it.
 
@@ -181,6 +192,14 @@ class Decider:
         if isinstance(answer, Refusal):
             raise RequestRefused(answer)
         exchange.grant = answer
+
+    def tell_flow(self, exchange: Exchange) -> None:
+        """Tell the budgets what a reply has spent so far, without waiting for anything."""
+        if exchange.settled or exchange.grant is None or exchange.reader is None:
+            return
+        if exchange.facts is not None and exchange.plan is not None:
+            seen = self.estimator.amounts(exchange.facts, exchange.reader.usage(), exchange.plan)
+            self.budgets.heartbeat(exchange.grant, seen)
 
     async def settle(self, exchange: Exchange) -> None:
         """Charge what was really used; once, however often it is called.
@@ -265,17 +284,6 @@ class Pipeline(Decider):
             return None
         prompt = next((part.text for part in reversed(facts.texts) if part.role in _ASKS), None)
         return self.marker.for_reply(cluster, prompt, plan.carriers)
-
-    async def admit_passed_through(self, exchange: Exchange) -> None:
-        """Decide on a request that the policy passes through unread; its budgets count all the same."""
-        if exchange.identity is None or exchange.pass_through is None:
-            return
-        now_s = exchange.started_at
-        exchange.standing = self.standing.of(exchange.identity.account, now_s)
-        plan = self.policies.current.decide_pass_through(
-            exchange.identity, exchange.pass_through, exchange.standing, now_s
-        )
-        await self._reserve(exchange, plan, RequestFacts(family=exchange.family, route="pass_through", model=""))
 
     def read_reply(self, exchange: Exchange, status: int, headers: Headers) -> ReplyReader | None:
         """The meter of a reply whose head has come; ``None`` for what is passed through unread."""

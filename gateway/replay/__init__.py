@@ -1,12 +1,24 @@
 """Recorded traffic through the same code as ``serve``, with the log's own clock.
 
-``log.py`` reads, ``engine.py`` drives the pipeline and the analysis, ``output.py`` writes.
+``log`` reads lines, ``prepare`` and ``feed`` bring them to what deciding needs (in a second process where that
+pays), ``engine`` drives the pipeline and the analysis, ``tally`` counts, ``output`` and ``report`` write.
 """
 
 from __future__ import annotations
 
 from gateway.replay.engine import Decision, Replay
-from gateway.replay.log import Accounts, Recorded, read_accounts, read_requests
-from gateway.replay.output import run_replay
+from gateway.replay.log import Accounts, Recorded, log_files, read_accounts, read_requests
+from gateway.replay.output import Job, finished, run_replay
 
-__all__ = ["Accounts", "Decision", "Recorded", "Replay", "read_accounts", "read_requests", "run_replay"]
+__all__ = [
+    "Accounts",
+    "Decision",
+    "Job",
+    "Recorded",
+    "Replay",
+    "finished",
+    "log_files",
+    "read_accounts",
+    "read_requests",
+    "run_replay",
+]

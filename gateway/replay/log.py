@@ -7,11 +7,15 @@ place; a request that the gateway would refuse is not: it is replayed and refuse
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NoReturn
+
+import orjson
 
 from gateway.errors import FileError, FileErrors
-from gateway.files import STDIN, read_ndjson
+from gateway.files import STDIN, numbered_lines, open_binary, parse_object, read_ndjson
 from gateway.identity import Account, load_accounts
 from gateway.types import JSON, Headers, Usage
 
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEXT_KEY = "$text"
+_TEXT_MARK = b'"$text"'
+_IS_LOG = re.compile(r"\.ndjson(\.gz|\.zst)?\Z")
 _TEXT_FILES = ("texts.ndjson.gz", "texts.ndjson", "texts.ndjson.zst")
 
 
@@ -31,9 +37,12 @@ class Accounts:
     rows: Mapping[str, Mapping[str, JSON]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class Recorded:
-    """One request of a log. ``ts`` in seconds since the epoch; ``status`` 0 where the log has none."""
+    """One request of a log. ``ts`` in seconds since the epoch; ``status`` 0 where the log has none.
+
+    ``method``, ``duration_s`` and ``traits`` are what the gateway's own recordings add.
+    """
 
     id: str
     ts: float
@@ -42,9 +51,12 @@ class Recorded:
     headers: Headers
     path: str
     body: dict[str, JSON] = field(repr=False)
-    body_bytes: int = 0
     usage: Usage | None = None
     status: int = 0
+    method: str = "POST"
+    duration_s: float | None = None
+    traits: dict[str, JSON] | None = None
+    """Where the texts were left out when the request was recorded: what the analysis saw of them."""
 
 
 def read_accounts(path: Path) -> Accounts:
@@ -55,80 +67,182 @@ def read_accounts(path: Path) -> Accounts:
     return Accounts(known=known, rows={row["account"]: row for _, row in read_ndjson(path)})
 
 
-def read_requests(path: Path) -> Iterator[Recorded]:
-    """The requests of a log in its order. Raises FileErrors at the first line that is unusable."""
-    texts = _texts_beside(path)
-    last_ts = float("-inf")
-    for line, row in read_ndjson(path):
-        recorded = _recorded(path, line, row, texts)
-        if recorded.ts < last_ts:
-            raise _wrong(path, line, f"ts: got {recorded.ts}, expected at least {last_ts}: sort the log by ts")
-        last_ts = recorded.ts
-        yield recorded
+def read_texts(requests: Path, texts: Path | None = None) -> dict[str, str]:
+    """The texts that ``requests`` refer to: from ``texts`` where given, else from the file beside the log.
 
-
-def _texts_beside(path: Path) -> dict[str, str]:
-    if str(path) == STDIN:
+    Raises FileErrors at a line without ``key`` and ``text``.
+    """
+    found = texts if texts is not None else texts_beside(requests)
+    if found is None:
         return {}
-    for name in _TEXT_FILES:
-        found = path.parent / name
-        if found.exists():
-            return {str(row["key"]): str(row["text"]) for _, row in read_ndjson(found)}
-    return {}
+    kept: dict[str, str] = {}
+    for line, row in read_ndjson(found):
+        for name in ("key", "text"):
+            if type(row.get(name)) is not str:
+                raise _at(found, line, 1, f"{name}: got {_shown(row.get(name))}, expected a text")
+        kept[row["key"]] = row["text"]
+    return kept
 
 
-def _recorded(path: Path, line: int, row: dict[str, JSON], texts: Mapping[str, str]) -> Recorded:
-    try:
-        headers = row.get("headers") or {}
+def texts_beside(requests: Path) -> Path | None:
+    """The file of long texts in the folder of a log; ``None`` where there is none, or no folder."""
+    if str(requests) == STDIN:
+        return None
+    folder = requests if requests.is_dir() else requests.parent
+    beside = (folder / name for name in _TEXT_FILES)
+    return next((path for path in beside if path.exists()), None)
+
+
+def log_files(requests: Path) -> list[Path]:
+    """The files of a log: itself, or in a folder its ``requests*.ndjson`` files (packed too) by name."""
+    if not requests.is_dir():
+        return [requests]
+    found = sorted(path for path in requests.glob("requests*") if _IS_LOG.search(path.name))
+    if not found:
+        raise _at(requests, 1, 1, "got a folder without requests*.ndjson files (.gz, .zst), expected at least one")
+    return found
+
+
+class RequestLog:
+    """The requests of a log in its order, once. Raises FileErrors at the first line that is unusable."""
+
+    def __init__(self, path: Path, texts: Mapping[str, str]) -> None:
+        self.path = path
+        self._texts = texts
+        self._file: IO[bytes] | None = None
+        self._before = 0
+
+    def __iter__(self) -> Iterator[Recorded]:
+        last_ts = -math.inf
+        for path in log_files(self.path):
+            self.path = path
+            with open_binary(path) as file:
+                self._file = file
+                for line, text in numbered_lines(path, file):
+                    recorded = self._recorded(line, text)
+                    if recorded.ts < last_ts:
+                        problem = f"got {recorded.ts}, expected at least {last_ts}: sort the log by ts"
+                        self._wrong(line, text, "ts", problem)
+                    last_ts = recorded.ts
+                    yield recorded
+                self._before += self._told()
+
+    def position(self) -> int:
+        """How many bytes of the files on disk have been read; 0 for standard input."""
+        return self._before + self._told()
+
+    def _told(self) -> int:
+        file: object = self._file
+        for name in ("raw", "_raw", "fileobj"):  # through a reader of packed data to the file itself
+            file = getattr(file, name, None) or file
+        try:
+            return file.tell() if file is not None else 0  # type: ignore[attr-defined]
+        except (OSError, ValueError):
+            return 0
+
+    def _recorded(self, line: int, text: bytes) -> Recorded:
+        row = parse_object(self.path, line, text)
+        for name, kind, expected in _REQUIRED:
+            if type(row.get(name)) is not kind:
+                self._wrong(line, text, name, f"got {_shown(row.get(name))}, expected {expected}")
+        ts: JSON = row.get("ts")
+        if type(ts) not in _NUMBER or not 0 <= ts < math.inf:
+            self._wrong(line, text, "ts", f"got {_shown(ts)}, expected seconds since the epoch")
+        for name, kinds, expected in _OPTIONAL:
+            if row.get(name) is not None and type(row[name]) not in kinds:
+                self._wrong(line, text, name, f"got {_shown(row[name])}, expected {expected}")
+        body = row["body"]
+        if _TEXT_MARK in text:
+            try:
+                body = _expand(body, self._texts)
+            except KeyError as error:
+                key = error.args[0]
+                column = text.find(orjson.dumps(key)) + 1
+                problem = f"$text: got {_shown(key)}, expected a key of texts.ndjson beside the log"
+                raise _at(self.path, line, max(column, 1), problem) from None
         return Recorded(
-            id=str(row["id"]),
-            ts=float(row["ts"]),
-            account=str(row["account"]),
+            id=row["id"],
+            ts=float(ts),
+            account=row["account"],
             ip=row.get("ip"),
-            headers=[
-                (name.lower().encode(), str(value).encode("latin-1", "replace")) for name, value in headers.items()
-            ],
-            path=str(row["path"]),
-            body=_expand(dict(row["body"]), texts),
-            usage=_usage(row.get("usage")),
-            status=int(row.get("status") or 0),
+            headers=self._headers(line, text, row.get("headers") or {}),
+            path=row["path"],
+            body=body,
+            usage=self._usage(line, text, row.get("usage")),
+            status=row.get("status") or 0,
+            method=row.get("method") or "POST",
+            duration_s=row.get("duration_s"),
+            traits=row.get("traits"),
         )
-    except KeyError as error:
-        missing = error.args[0]
-        if isinstance(missing, _MissingText):
-            raise _wrong(path, line, f"$text: got {missing}, expected a key of texts.ndjson beside the log") from None
-        raise _wrong(path, line, f"{missing}: got nothing, expected it in every request") from None
-    except (TypeError, ValueError, AttributeError) as error:
-        raise _wrong(path, line, f"{error}; expected a request as the format of traffic logs has it") from None
+
+    def _headers(self, line: int, text: bytes, headers: dict[str, JSON]) -> Headers:
+        found = []
+        for name, value in headers.items():
+            if type(value) is not str:
+                self._wrong(line, text, name, f"got {_shown(value)}, expected a header's text")
+            found.append((name.lower().encode(), value.encode("latin-1", "replace")))
+        return found
+
+    def _usage(self, line: int, text: bytes, value: dict[str, JSON] | None) -> Usage | None:
+        if not value:
+            return None
+        spent = [value.get(name) or 0 for name in ("input_tokens", "output_tokens")]
+        for name, count in zip(("input_tokens", "output_tokens"), spent, strict=True):
+            if type(count) is not int or count < 0:
+                self._wrong(line, text, name, f"got {_shown(count)}, expected a whole number >= 0")
+        return Usage(input_tokens=spent[0], output_tokens=spent[1], reported=True)
+
+    def _wrong(self, line: int, text: bytes, name: str, message: str) -> NoReturn:
+        column = text.find(orjson.dumps(name) + b":")
+        raise _at(self.path, line, max(column, 0) + 1, f"{name}: {message}")
 
 
-class _MissingText(str):
-    """The key of a text that is not there."""
+_NUMBER = (float, int)
+_REQUIRED = (
+    ("id", str, "a text that names the request"),
+    ("account", str, "the account's id"),
+    ("path", str, "the path of the request"),
+    ("body", dict, "the request's JSON object"),
+)
+_OPTIONAL = (
+    ("ip", (str,), "an address or null"),
+    ("headers", (dict,), "an object of texts"),
+    ("usage", (dict,), "an object with input_tokens and output_tokens"),
+    ("status", (int,), "a status code"),
+    ("method", (str,), "a method such as POST"),
+    ("duration_s", (int, float), "seconds"),
+    ("traits", (dict,), "an object of keyed hashes"),
+)
 
-    __slots__ = ()
+
+def read_requests(path: Path, texts: Path | None = None) -> RequestLog:
+    """The requests of a log; ``-`` is standard input. Raises FileErrors for unusable texts, and while iterating."""
+    return RequestLog(path, read_texts(path, texts))
 
 
 def _expand(value: JSON, texts: Mapping[str, str]) -> JSON:
-    """``value`` with every ``{"$text": KEY}`` replaced by its text."""
-    if isinstance(value, dict):
+    """``value`` with every ``{"$text": KEY}`` replaced by its text. Raises KeyError for an unknown key."""
+    if type(value) is dict:
         if len(value) == 1 and TEXT_KEY in value:
             key = value[TEXT_KEY]
-            if key not in texts:
-                raise KeyError(_MissingText(key))
+            if type(key) is not str:
+                raise KeyError(key)
             return texts[key]
-        return {name: _expand(item, texts) if isinstance(item, dict | list) else item for name, item in value.items()}
-    return [_expand(item, texts) if isinstance(item, dict | list) else item for item in value]
+        return {
+            name: _expand(item, texts) if type(item) is dict or type(item) is list else item
+            for name, item in value.items()
+        }
+    return [_expand(item, texts) if type(item) is dict or type(item) is list else item for item in value]
 
 
-def _usage(value: JSON) -> Usage | None:
-    if not isinstance(value, dict):
-        return None
-    return Usage(
-        input_tokens=int(value.get("input_tokens") or 0),
-        output_tokens=int(value.get("output_tokens") or 0),
-        reported=True,
-    )
+def _shown(value: JSON) -> str:
+    """A value of a log in a message, cut short; texts of requests are no secrets of the operator's own machine."""
+    if value is None:
+        return "nothing"
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= 40 else f"{text[:40]}..."  # noqa: PLR2004 - enough to find it
 
 
-def _wrong(path: Path, line: int, message: str) -> FileErrors:
-    return FileErrors([FileError(file=str(path), line=line, column=1, message=message)])
+def _at(path: Path, line: int, column: int, message: str) -> FileErrors:
+    name = "<stdin>" if str(path) == STDIN else str(path)
+    return FileErrors([FileError(file=name, line=line, column=column, message=message)])

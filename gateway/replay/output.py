@@ -1,18 +1,29 @@
-"""What a replay writes: decisions, clusters and a summary, in a folder that is made for it."""
+"""What a replay writes: decisions, clusters, a summary and a report, in a folder that is made for it.
+
+A replay that ends early leaves nothing that looks complete: decisions are written under another name until the
+end, and ``summary.json``, which comes last, is taken away before the first of the others changes. So a folder
+with a summary is whole. The summary says of which inputs it is, so that ``resume`` can tell what is done.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import hashlib
+import os
 import resource
 import time
-from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.files import write_atomically
-from gateway.replay.engine import Replay
-from gateway.replay.log import read_accounts, read_requests
+from gateway.files import STDIN, sync_folder, write_atomically
+from gateway.replay.engine import KEY, Replay
+from gateway.replay.feed import Source, feed
+from gateway.replay.log import log_files, read_accounts, texts_beside
+from gateway.replay.report import render
+from gateway.replay.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,45 +35,132 @@ if TYPE_CHECKING:
 DECISIONS = "decisions.ndjson.gz"
 CLUSTERS = "clusters.json"
 SUMMARY = "summary.json"
+REPORT = "report.html"
+_PARTIAL = f".{DECISIONS}.partial"
+_SHOWN_AFTER = 512
 
 
-async def run_replay(
-    policies: PolicySet, accounts: Path, requests: Path, out: Path, on_step: Callable[[int], None] | None = None
-) -> dict[str, Any]:
-    """Replay a log into ``out`` and return the summary. ``on_step`` is told how many requests are done.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What to replay into which folder. ``texts`` ``None``: the file beside the log; ``apart`` as ``feed`` has it."""
 
-    Raises FileErrors for unusable input; what was decided until then is in ``decisions.ndjson.gz``.
+    policies: PolicySet
+    accounts: Path
+    requests: Path
+    out: Path
+    texts: Path | None = None
+    apart: bool | None = None
+
+
+def finished(job: Job) -> dict[str, Any] | None:
+    """The summary of a replay of the same inputs that ``job.out`` holds already; ``None`` where there is none."""
+    try:
+        summary = orjson.loads((job.out / SUMMARY).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    same = isinstance(summary, dict) and summary.get("inputs") == inputs_of(job) and str(job.requests) != STDIN
+    return summary if same else None
+
+
+def inputs_of(job: Job) -> dict[str, str]:
+    """Names of what is replayed: the policy set's hash, and a digest of each file."""
+    texts = job.texts if job.texts is not None else texts_beside(job.requests)
+    found = {"policy": job.policies.hash, "accounts": _digest([job.accounts])}
+    if str(job.requests) != STDIN:
+        found["requests"] = _digest(log_files(job.requests))
+    if texts is not None:
+        found["texts"] = _digest([texts])
+    return found
+
+
+def _digest(paths: list[Path]) -> str:
+    """BLAKE2b over the files; empty where one cannot be read (whoever reads it next says so)."""
+    state = hashlib.blake2b(digest_size=16)
+    with contextlib.suppress(OSError):
+        for path in paths:
+            with path.open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    state.update(chunk)
+        return state.hexdigest()
+    return ""
+
+
+async def run_replay(job: Job, on_step: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    """Replay a log and return the summary. ``on_step`` is told how many requests and bytes of the log are done.
+
+    Raises FileErrors for unusable input; then the folder has no decisions of this replay.
     """
-    out.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nothing else runs in a replay's loop
-    replay = Replay(policies, read_accounts(accounts))
-    counts: Counter[str] = Counter()
     started_s = time.perf_counter()
-    done = 0
-    with gzip.open(out / DECISIONS, "wb", compresslevel=1) as file:
-        for recorded in read_requests(requests):
-            decision = await replay.step(recorded)
-            counts[decision.action] += 1
-            file.write(_line(decision))
-            done += 1
-            if on_step is not None:
-                on_step(done)
-    seconds = time.perf_counter() - started_s
-    clusters = replay.clusters()
-    summary = {
-        "policy": policies.hash,
-        "requests": done,
-        "actions": dict(counts),
-        "clusters": len(clusters),
-        "enforced_clusters": sum(cluster["first_enforced_at"] is not None for cluster in clusters),
-        "seconds": round(seconds, 3),
-        "requests_per_s": round(done / seconds, 1) if seconds else 0.0,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    }
-    write_atomically(out / CLUSTERS, orjson.dumps(clusters, option=orjson.OPT_INDENT_2, default=str), mode=0o644)
-    write_atomically(out / SUMMARY, orjson.dumps(summary, option=orjson.OPT_INDENT_2), mode=0o644)
+    job.out.mkdir(parents=True, exist_ok=True)
+    partial = job.out / _PARTIAL
+    replay = Replay(job.policies, read_accounts(job.accounts))
+    tally = Tally()
+    try:
+        await _decide_all(job, replay, tally, partial, on_step)
+        summary = _summary(job, replay, tally, time.perf_counter() - started_s)
+        _publish(job.out, partial, replay.clusters(), summary)
+    finally:
+        partial.unlink(missing_ok=True)
     return summary
 
 
+async def _decide_all(
+    job: Job, replay: Replay, tally: Tally, partial: Path, on_step: Callable[[int, int], None] | None
+) -> None:
+    source = Source(job.requests, job.texts, KEY, _asks_size(job.policies))
+    waiting: list[bytes] = []
+    with contextlib.closing(feed(source, apart=job.apart)) as batches, partial.open("wb") as raw:
+        with gzip.GzipFile(DECISIONS, "wb", compresslevel=1, fileobj=raw, mtime=0) as file:
+            for batch in batches:
+                for request in batch.requests:
+                    decision = await replay.step(request)
+                    tally.add(decision, request)
+                    waiting.append(_line(decision))
+                if len(waiting) >= _SHOWN_AFTER:
+                    file.write(b"".join(waiting))
+                    waiting.clear()
+                    if on_step is not None:
+                        on_step(tally.requests, batch.position)
+            file.write(b"".join(waiting))
+        raw.flush()
+        os.fsync(raw.fileno())
+
+
+def _asks_size(policies: PolicySet) -> bool:
+    """Whether a condition asks how large a body is, which costs time to find out."""
+    conditions = (rule.condition for rule in policies.parts.rules)
+    return any(condition is not None and "body_bytes" in condition.names for condition in conditions)
+
+
+def _summary(job: Job, replay: Replay, tally: Tally, seconds: float) -> dict[str, Any]:
+    clusters = replay.clusters()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return {
+        "policy": job.policies.hash,
+        "inputs": inputs_of(job),
+        **tally.told(),
+        "clusters": len(clusters),
+        "enforced_clusters": sum(cluster["first_enforced_at"] is not None for cluster in clusters),
+        "seconds": round(seconds, 3),
+        "requests_per_s": round(tally.requests / seconds, 1) if seconds else 0.0,
+        "peak_memory_bytes": peak * 1024,
+    }
+
+
+def _publish(out: Path, partial: Path, clusters: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+    """Give the results their names; the summary last."""
+    (out / SUMMARY).unlink(missing_ok=True)
+    sync_folder(out)
+    partial.replace(out / DECISIONS)
+    write_atomically(out / CLUSTERS, orjson.dumps(clusters, option=_PRETTY, default=str), mode=0o644)
+    write_atomically(out / REPORT, render(summary, clusters).encode(), mode=0o644)
+    write_atomically(out / SUMMARY, orjson.dumps(summary, option=_PRETTY), mode=0o644)
+
+
+_PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
+
+
 def _line(decision: Decision) -> bytes:
-    fields = {"id": decision.id, "action": decision.action, "rule": decision.rule, "cluster": decision.cluster}
+    identity, action, rule, cluster = decision[:4]
+    fields = {"id": identity, "action": action, "rule": rule, "cluster": cluster}
     return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
