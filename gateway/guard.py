@@ -147,7 +147,7 @@ class _Call:
     async def run(self) -> None:
         """Answer, refuse or report a failure; then settle and write the event, whatever happened."""
         exchange = self.exchange
-        self.rooms.begin()
+        self.rooms.begin(exchange)
         try:
             await self._answer()
         except RequestRefused as refused:

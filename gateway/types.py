@@ -172,7 +172,7 @@ class Algorithm(StrEnum):
     """How a budget's window moves."""
 
     SLIDING = "sliding"
-    """Sliding-window counter: two fixed windows, the older weighted by its overlap."""
+    """Sliding window in twelve slices, the oldest counted in full: never over the limit."""
     BUCKET = "bucket"
     """GCRA (token bucket): a steady rate with a burst."""
     CALENDAR = "calendar"
