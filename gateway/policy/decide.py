@@ -257,7 +257,7 @@ class PolicySet:
             "drop_logprobs": any(effect.drop_logprobs for effect in effects),
             "hide_reasoning": any(effect.hide_reasoning for effect in effects),
             "delay_s": max(effect.delay_s for effect in effects),
-            "shadowed": tuple(rule.name for rule, would in would_refuse if would and would.rule == rule.name),
+            "shadowed": tuple(rule.name for rule, would in would_refuse if would),
         }
         effects += [rule.effect for rule in in_shadow]
         budgets = [*plan.budgets, *self.parts.budgets, *(budget for effect in effects for budget in effect.budgets)]

@@ -490,6 +490,20 @@ def test_a_decision_never_depends_on_which_requests_came_before() -> None:
         assert warm.decide(who, what, held, NOW) == policies_of(text).decide(who, what, held, NOW)
 
 
+def test_an_account_that_moves_is_counted_where_it_is_now() -> None:
+    policies = policies_of(
+        SUSPECT.replace("{limit: 200/day}", "{limit: 2/day, subject: address}, {limit: 3/day, subject: organisation}")
+    )
+    for address, org, cluster in [
+        ("10.0.0.1", "o1", "c1"),
+        ("10.0.0.2", "o1", "c1"),
+        ("10.0.0.2", "o2", "c1"),
+        ("10.0.0.2", "o2", "c2"),
+    ]:
+        plan = policies.decide(caller(address=address, org=org), asks(), standing("suspect", cluster), NOW)
+        assert [charge.value for charge in plan.charges] == [address, org, cluster]
+
+
 def test_memory_does_not_grow_with_names_that_callers_invent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.policy.decide._KEPT_GROUPS", 20)
     monkeypatch.setattr("gateway.policy.decide._KEPT_PLANS", 50)
