@@ -17,6 +17,7 @@ import click
 
 import gateway
 from gateway.cli.policy_case import PastRequest, case_of_event, case_of_file
+from gateway.cli.policy_replay import print_replayed, replayed
 from gateway.errors import ConfigError, FileError, FileErrors
 from gateway.policy.difference import difference
 from gateway.policy.language import ROUTE_PATHS, json_schema
@@ -134,7 +135,7 @@ def _write_junit(report: TrialReport, path: Path) -> None:
 @click.option(
     "--case", "case", type=click.Path(path_type=Path), help="A YAML or JSON file: subject, request, standing."
 )
-@click.option("--event", "event", help="The id of a past request, from the events under --state-dir.")
+@click.option("--event", "--request-id", "event", help="The id of a past request, from the events under --state-dir.")
 @click.option(
     "--state-dir",
     type=click.Path(path_type=Path),
@@ -207,17 +208,27 @@ _PARTS_OF_CASE = {
 @policy.command()
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
+@click.option("--replay", "requests", type=click.Path(path_type=Path), help="A recorded log, or a folder of them.")
+@click.option("--accounts", type=click.Path(path_type=Path), help="Its account directory (default: beside the log).")
 @_JSON
-def diff(old: Path, new: Path, *, as_json: bool) -> None:
-    """What NEW means that OLD did not. Exit code 0: the same; 1: they differ; 2: one cannot be used."""
-    changes = difference(check_policies(old), check_policies(new))
+def diff(old: Path, new: Path, requests: Path | None, accounts: Path | None, *, as_json: bool) -> None:
+    """What NEW means that OLD did not. Exit code 0: the same; 1: they differ; 2: one cannot be used.
+
+    With --replay also which decisions on recorded traffic change, by plan, organisation and account.
+    """
+    before, after = check_policies(old), check_policies(new)
+    changes = difference(before, after)
+    told = replayed(before, after, requests, accounts) if requests is not None else None
     if as_json:
-        _print_json({"same": not changes, "changes": [dataclasses.asdict(change) for change in changes]})
+        found = {"same": not changes, "changes": [dataclasses.asdict(change) for change in changes]}
+        _print_json({**found, **({"replay": told} if told is not None else {})})
     else:
         for change in changes:
             click.echo(str(change))
         if not changes:
             click.echo("no difference in meaning")
+        if told is not None:
+            print_replayed(told)
     sys.exit(_NO if changes else 0)
 
 

@@ -107,7 +107,7 @@ async def run_replay(job: Job, on_step: Callable[[int, int], None] | None = None
 async def _decide_all(
     job: Job, replay: Replay, tally: Tally, partial: Path, on_step: Callable[[int, int], None] | None
 ) -> None:
-    source = Source(job.requests, job.texts, KEY, _asks_size(job.policies))
+    source = Source(job.requests, job.texts, KEY, asks_size(job.policies))
     waiting: list[bytes] = []
     with contextlib.closing(feed(source, apart=job.apart)) as batches, partial.open("wb") as raw:
         with gzip.GzipFile(DECISIONS, "wb", compresslevel=1, fileobj=raw, mtime=0) as file:
@@ -126,7 +126,7 @@ async def _decide_all(
         os.fsync(raw.fileno())
 
 
-def _asks_size(policies: PolicySet) -> bool:
+def asks_size(policies: PolicySet) -> bool:
     """Whether a condition asks how large a body is, which costs time to find out."""
     conditions = (rule.condition for rule in policies.parts.rules)
     return any(condition is not None and "body_bytes" in condition.names for condition in conditions)
