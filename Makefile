@@ -29,6 +29,12 @@ format: $(STAMP) ## Format the code
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
+bench: $(STAMP) ## What the gateway costs, beside nginx (needs wrk, nginx-light, redis-server; two minutes)
+	$(PY) -m loadtest.bench $(ARGS)
+
+bench-full: $(STAMP) ## The same with more and longer rounds, 5,000 streams and memory drift
+	$(PY) -m loadtest.bench --full $(ARGS)
+
 lock: ## Choose current releases and write the locks again
 	scripts/lock --upgrade
 

@@ -1,0 +1,258 @@
+"""What is measured. Each scenario starts its servers, takes its rounds and returns them.
+
+``Size`` is how long: ``QUICK`` for ``make bench`` (under two minutes), ``FULL`` for ``make bench-full``.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from loadtest.load import Load, open_loop, stream, write_requests, wrk
+from loadtest.rounds import CollapsedError, Rounds
+from loadtest.servers import gateway, litellm, nginx_proxy, paced_upstream, redis_server, static_upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from loadtest.processes import Server
+
+PROMPT_CHARS = 2_000
+"""A middling prompt of the traffic that gateways report: some 400 tokens."""
+BIG_PROMPT_CHARS = 1_000_000
+EVENTS = 200
+GAP_MS = 20.0
+"""50 events a second and stream, as fast models have it."""
+_STARVED_SHARE = 0.25
+"""A server under closed-loop load that got less of a processor than this was starved by its neighbours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much of everything."""
+
+    rounds: int
+    plain_s: float
+    latency_s: float
+    streams: int
+    idle_streams: int
+    big_s: float
+    drift_requests: int
+    starts: int
+
+
+QUICK = Size(rounds=2, plain_s=3, latency_s=4, streams=40, idle_streams=1_000, big_s=3, drift_requests=0, starts=2)
+FULL = Size(
+    rounds=5, plain_s=6, latency_s=15, streams=100, idle_streams=5_000, big_s=10, drift_requests=200_000, starts=5
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """Where to work, how much, and LiteLLM's command where it is measured too."""
+
+    folder: Path
+    size: Size
+    litellm: Path | None = None
+
+
+def plain(bench: Bench) -> Rounds:
+    """CPU per plain request, everything on, beside nginx; then latency at half of what each can do."""
+    rounds = Rounds()
+    with ExitStack() as stack:
+        upstream = stack.enter_context(static_upstream(bench.folder))
+        redis = stack.enter_context(redis_server(bench.folder))
+        servers = [
+            stack.enter_context(nginx_proxy(bench.folder, upstream)),
+            stack.enter_context(gateway(bench.folder, upstream)),
+            stack.enter_context(gateway(bench.folder, upstream, redis)),
+        ]
+        if bench.litellm is not None:
+            servers.append(stack.enter_context(litellm(bench.folder, bench.litellm, upstream)))
+        requests = write_requests(bench.folder / "plain", count=4_000, chars=PROMPT_CHARS)
+        for server in servers:
+            wrk(server, requests, seconds=1)  # caches and connections as after a minute of traffic
+        size = bench.size
+        rounds.take(size.rounds, {server.name: _closed(server, requests, size.plain_s, redis) for server in servers})
+        slowest = min(rounds.median(server.name, "requests_per_s") or 100.0 for server in servers[1:3])
+        targets = {"direct": upstream, **{server.name: server for server in servers[:3]}}
+        rounds.take(
+            max(1, size.rounds // 2),
+            {name: _open(server, requests, slowest / 2, size.latency_s) for name, server in targets.items()},
+        )
+    return rounds
+
+
+def _closed(server: Server, requests: Path, seconds: float, redis: Server) -> Callable[[], Mapping[str, float]]:
+    def measure() -> Mapping[str, float]:
+        with _cpu(server) as spent, _cpu(redis) as store:
+            load = wrk(server, requests, seconds=seconds)
+        _reject_errors(load)
+        if spent["s"] < _STARVED_SHARE * load.seconds and server.name != "nginx":
+            raise CollapsedError(f"got {spent['s'] / load.seconds:.0%} of a processor")
+        found = {"cpu_us": 1e6 * spent["s"] / load.requests, "requests_per_s": load.requests / load.seconds}
+        if spent["children_s"]:
+            found["analysis_cpu_us"] = 1e6 * spent["children_s"] / load.requests
+        return found | ({"redis_cpu_us": 1e6 * store["s"] / load.requests} if "redis" in server.name else {})
+
+    return measure
+
+
+def _open(server: Server, requests: Path, per_s: float, seconds: float) -> Callable[[], Mapping[str, float]]:
+    def measure() -> Mapping[str, float]:
+        load = open_loop(server, requests, per_s=per_s, seconds=seconds)
+        _reject_errors(load)
+        return {"at_per_s": per_s, "p50_ms": load.p50_ms, "p99_ms": load.p99_ms}
+
+    return measure
+
+
+def _reject_errors(load: Load) -> None:
+    if load.errors or not load.requests:
+        raise CollapsedError(f"{load.errors} errors in {load.requests} requests")
+
+
+@contextmanager
+def _cpu(server: Server) -> Iterator[dict[str, float]]:
+    """CPU seconds within the block: ``["s"]`` of what serves, ``["children_s"]`` of what works beside it.
+
+    The gateway's child is the analysis; nginx serves in its child.
+    """
+    spent: dict[str, float] = {}
+    before_s, own_before_s = server.cpu_s(), server.own_cpu_s()
+    yield spent
+    whole_s, own_s = server.cpu_s() - before_s, server.own_cpu_s() - own_before_s
+    serves_itself = server.name.startswith("gateway")
+    spent["s"] = own_s if serves_itself else whole_s
+    spent["children_s"] = whole_s - own_s if serves_itself else 0.0
+
+
+def streamed(bench: Bench) -> Rounds:
+    """CPU per streamed event, metered, beside nginx."""
+    rounds = Rounds()
+    with ExitStack() as stack:
+        upstream = stack.enter_context(paced_upstream(bench.folder, EVENTS, GAP_MS))
+        servers = [
+            stack.enter_context(nginx_proxy(bench.folder, upstream)),
+            stack.enter_context(gateway(bench.folder, upstream)),
+        ]
+        if bench.litellm is not None:
+            servers.append(stack.enter_context(litellm(bench.folder, bench.litellm, upstream)))
+        rounds.take(bench.size.rounds, {server.name: _read(server, bench.size.streams) for server in servers})
+    return rounds
+
+
+def _read(server: Server, streams: int) -> Callable[[], Mapping[str, float]]:
+    def measure() -> Mapping[str, float]:
+        with _cpu(server) as spent:
+            seen = stream(server, streams=streams, replies=1)
+        least = streams * EVENTS
+        if seen["errors"] or seen["replies"] != streams or not least <= seen["events"] <= least + 4 * streams:
+            raise CollapsedError(f"expected {least} events of {streams} streams, got {seen}")
+        return {"cpu_us": 1e6 * spent["s"] / seen["events"], "seconds": seen["seconds"]}
+
+    return measure
+
+
+def idle(bench: Bench) -> Rounds:
+    """Memory of an open stream in which nothing happens: RSS with so many, less RSS before."""
+    rounds = Rounds()
+    with ExitStack() as stack:
+        upstream = stack.enter_context(paced_upstream(bench.folder, 1, 0))
+        server = stack.enter_context(gateway(bench.folder, upstream))
+        stream_count = bench.size.idle_streams
+        with _held(server, 50):  # what the first streams load stays; it is not theirs
+            pass
+        before_bytes = server.rss_bytes()
+        with _held(server, stream_count):
+            kilobytes = (server.rss_bytes() - before_bytes) / stream_count / 1000
+        rounds.take(1, {"gateway": lambda: {"kB_per_idle_stream": kilobytes, "streams": stream_count}})
+    return rounds
+
+
+@contextmanager
+def _held(server: Server, streams: int) -> Iterator[None]:
+    """Keep streams open during the block. Raises RuntimeError where not all began."""
+    command = [sys.executable, "-m", "loadtest.streams", "hold", str(server.port), str(streams)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        seen = json.loads(holder.stdout.readline())
+        if seen != {"began": streams, "errors": 0}:
+            raise RuntimeError(f"{streams} idle streams: got {seen}")
+        try:
+            yield
+        finally:
+            holder.communicate()
+
+
+def big(bench: Bench) -> Rounds:
+    """CPU per prompt of 1 MB, and how long the event loop did not answer meanwhile."""
+    rounds = Rounds()
+    with ExitStack() as stack:
+        upstream = stack.enter_context(static_upstream(bench.folder))
+        servers = [
+            stack.enter_context(nginx_proxy(bench.folder, upstream)),
+            stack.enter_context(gateway(bench.folder, upstream)),
+        ]
+        requests = write_requests(bench.folder / "big", count=8, chars=BIG_PROMPT_CHARS)
+        for server in servers:
+            rounds.take(1, {server.name: _big(server, requests, bench.size.big_s)})
+    return rounds
+
+
+def _big(server: Server, requests: Path, seconds: float) -> Callable[[], Mapping[str, float]]:
+    def measure() -> Mapping[str, float]:
+        with _cpu(server) as spent:
+            load = wrk(server, requests, seconds=seconds, connections=2)
+        _reject_errors(load)
+        return {"cpu_ms": 1e3 * spent["s"] / load.requests, "requests_per_s": load.requests / load.seconds}
+
+    return measure
+
+
+def drift(bench: Bench) -> Rounds:
+    """Growth of resident memory over many requests, after a quarter of them as warm-up."""
+    rounds = Rounds()
+    wanted = bench.size.drift_requests
+    with ExitStack() as stack:
+        upstream = stack.enter_context(static_upstream(bench.folder))
+        server = stack.enter_context(gateway(bench.folder, upstream))
+        requests = write_requests(bench.folder / "drift", count=4_000, chars=400)
+        sent = _send(server, requests, wanted // 4)
+        before_bytes = server.rss_bytes()
+        sent = _send(server, requests, wanted)
+        time.sleep(1)
+        grown = (server.rss_bytes() - before_bytes) / 1e6
+        rounds.take(1, {"gateway": lambda: {"MB": grown, "requests": sent, "MB_per_1M_requests": grown / sent * 1e6}})
+    return rounds
+
+
+def _send(server: Server, requests: Path, wanted: int) -> int:
+    sent = 0
+    while sent < wanted:
+        load = wrk(server, requests, seconds=10)
+        _reject_errors(load)
+        sent += load.requests
+    return sent
+
+
+def start(bench: Bench) -> Rounds:
+    """Seconds from starting the process until ``/readyz`` says 200."""
+    rounds = Rounds()
+
+    def measure(redis: Server | None) -> Callable[[], Mapping[str, float]]:
+        def once() -> Mapping[str, float]:
+            with gateway(bench.folder, upstream, redis) as server:
+                return {"ready_s": server.started_in_s, "cpu_s": server.cpu_s()}
+
+        return once
+
+    with static_upstream(bench.folder) as upstream, redis_server(bench.folder) as redis:
+        rounds.take(bench.size.starts, {"gateway": measure(None), "gateway+redis": measure(redis)})
+    return rounds
