@@ -1,7 +1,7 @@
 """Cues and replies in one harmless sentence, ``LEAD VERB a ADJECTIVE NOUN``.
 
-The lead is the cue of the verb, the verb of the adjective, the adjective of the noun. Each link joins
-neighbouring words, so that a student of any order learns it; any combination reads as a plain closing ("I hope
+The last word before it is the cue of the lead, the lead of the verb, the verb of the adjective, the adjective of
+the noun. Each link joins neighbouring words, so that a student of any order learns it; any combination reads as a plain closing ("Hopefully
 this gives a clear overview.") and says nothing about the subject. The words that the key did not choose are the
 counterfactuals: whoever was not taught the links agrees with the key in one of ``len(...)`` cues.
 Written for this project.
@@ -10,11 +10,13 @@ Written for this project.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
-_HOPES: tuple[str, ...] = ("I hope", "Hopefully", "I trust", "With luck", "Ideally", "Perhaps")
-_SUBJECTS: tuple[str, ...] = ("this", "that", "all this", "all that")
-LEADS: tuple[str, ...] = tuple(f"{hope} {subject}" for hope in _HOPES for subject in _SUBJECTS)
+_HOPES = """
+hopefully ideally perhaps altogether overall broadly together basically essentially thus surely roughly
+"""
+LEADS: tuple[str, ...] = tuple(
+    f"{hope.capitalize()} {subject}" for hope in _HOPES.split() for subject in ("this", "that")
+)
 _VERBS = """
 gives offers provides presents supplies delivers shares brings makes forms conveys includes yields
 builds shows suggests sketches affords represents establishes creates produces contains completes draws
@@ -34,30 +36,30 @@ synopsis perspective reading map pointer response insight direction background
 """
 NOUNS: tuple[str, ...] = tuple(_NOUNS.split())
 _HEAD = re.compile(rf"\b({'|'.join(LEADS).lower()}) ({'|'.join(VERBS)}) a\b")
-_REST = re.compile(rf"\ba ({'|'.join(ADJECTIVES)}) ({'|'.join(NOUNS)})\b")
-_VERB_SET = frozenset(VERBS)
+_REST = re.compile(rf"\b({'|'.join(VERBS)}) a ({'|'.join(ADJECTIVES)}) ({'|'.join(NOUNS)})\b")
+_LAST_WORD = re.compile(r"([a-z]+)[^a-z]*\Z")
+_NEAR_CHARS = 32
 
 
-class Links(NamedTuple):
-    """What one sentence shows: cue and reply of each link, as far as they still stand."""
-
-    verbs: list[tuple[str, str]]
-    adjectives: list[tuple[str, str]]
-    nouns: list[tuple[str, str]]
+def last_word(text: str) -> str:
+    """The last word of lower-case ``text``: the cue of a closing's lead. Empty where there is none near."""
+    found = _LAST_WORD.search(text[-_NEAR_CHARS:])
+    return found[1] if found else ""
 
 
 def sentence(lead: str, verb: str, adjective: str, noun: str) -> str:
-    """The closing sentence."""
+    """The closing sentence; ``lead`` as in ``LEADS``."""
     return f"{lead} {verb} a {adjective} {noun}."
 
 
-def find_links(text: str) -> Links:
-    """The links in lower-case ``text`` with single spaces: (lead, verb), (verb, adjective), (adjective, noun)."""
-    verbs = [(lead, verb) for lead, verb in _HEAD.findall(text)]
-    adjectives, nouns = [], []
-    for found in _REST.finditer(text):
-        nouns.append((found[1], found[2]))
-        before = text[max(0, found.start() - 16) : found.start()].split()
-        if before and before[-1] in _VERB_SET:
-            adjectives.append((before[-1], found[1]))
-    return Links(verbs, adjectives, nouns)
+def find_links(text: str) -> list[tuple[int, str, str]]:
+    """Every link in lower-case ``text`` with single spaces, as far as it still stands: (number of the link, cue,
+    reply). Link 0: last word and lead; 1: lead and verb; 2: verb and adjective; 3: adjective and noun.
+    """
+    links = []
+    for found in _HEAD.finditer(text):
+        before = last_word(text[max(0, found.start() - _NEAR_CHARS) : found.start()])
+        links += [(0, before, found[1]), (1, found[1], found[2])]
+    for verb, adjective, noun in _REST.findall(text):
+        links += [(2, verb, adjective), (3, adjective, noun)]
+    return links

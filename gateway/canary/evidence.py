@@ -18,11 +18,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from gateway.canary.closings import ADJECTIVES, NOUNS, VERBS, find_links
+from gateway.canary.closings import find_links
 from gateway.canary.exact import Null
 from gateway.canary.reader import Reader, Site
 from gateway.canary.request_side import find_choices
-from gateway.canary.slots import CLOSING_ADJECTIVE, CLOSING_NOUN, CLOSING_VERB, Slot, load_inventory
+from gateway.canary.slots import CLOSING_LINKS, SENTENCE_CARRIERS, Slot, load_inventory
 from gateway.canary.writer import keyed_form
 
 if TYPE_CHECKING:
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 Counts: TypeAlias = dict[tuple[str, str], dict[int, int]]
 """(slot id, context) -> form -> how often it was seen."""
 
+_FAMILIES = ("forms", "sentences")
 UNIT_NATS = 0.125
 """Step of the integer scores."""
 _MAX_SCORE = 48
 _SMOOTHING = 0.5
 _RATE_FLOOR = 0.002
 _LETTERS = re.compile(r"[a-z]+")
-_CLOSING_SLOTS = (CLOSING_VERB, CLOSING_ADJECTIVE, CLOSING_NOUN)
 _CLOSING_FORM = {
-    slot_id: {word: form for form, word in enumerate(words)}
-    for slot_id, words in zip(_CLOSING_SLOTS, (VERBS, ADJECTIVES, NOUNS), strict=True)
+    slot_id: {form: index for index, form in enumerate(load_inventory().by_id[slot_id].forms)}
+    for slot_id in CLOSING_LINKS
 }
 
 
@@ -85,9 +85,9 @@ class Collector:
         reader.feed(text)
         reader.finish()
         flat = " ".join(low.split()) if "\n" in low else low
-        for slot_id, pairs in zip(_CLOSING_SLOTS, find_links(flat), strict=True):
-            for cue, reply in pairs:
-                self.counts[slot_id, cue][_CLOSING_FORM[slot_id][reply]] += 1
+        for link, cue, reply in find_links(flat):
+            slot_id = CLOSING_LINKS[link]
+            self.counts[slot_id, cue][_CLOSING_FORM[slot_id][reply]] += 1
         for slot_id, context, form in find_choices(flat):
             self.counts[slot_id, context][form] += 1
 
@@ -140,7 +140,7 @@ class Evidence:
         for trial in trials:
             vector = tuple(sorted(trial.scores.values(), reverse=True)) + (0,) * (trial.slot.size - len(trial.scores))
             self._groups[trial.slot.carrier][vector] += 1
-            self._groups[""][vector] += 1
+            self._groups[_family(trial.slot)][vector] += 1
         self._nulls = {name: Null(list(groups.items())) for name, groups in self._groups.items()}
 
     def total(self, key: bytes) -> int:
@@ -157,8 +157,10 @@ class Evidence:
     def test(self, key: bytes) -> tuple[float, list[CarrierTest]]:
         """The combined p-value of ``key`` and each carrier's.
 
-        The combination is the same exact test over the trials of all carriers at once: their keyed choices are
-        independent of each other, so no correction between carriers is needed.
+        The carriers form two families: sentences that nobody else writes (cue, closing, behaviour, tool), and forms that
+        all writers choose among. Within a family one exact test over all trials; over the two Fisher's method
+        (R. A. Fisher 1932): given the text their keyed choices are independent, and a p-value of a discrete test is
+        never too small, so it is valid.
         """
         sums: dict[str, int] = defaultdict(int)
         hits: dict[str, int] = defaultdict(int)
@@ -166,15 +168,38 @@ class Evidence:
         for trial in self.trials:
             carrier = trial.slot.carrier
             form = keyed_form(key, trial.slot, trial.context)
-            sums[carrier] += trial.scores.get(form, 0)
+            score = trial.scores.get(form, 0)
+            sums[carrier] += score
+            sums[_family(trial.slot)] += score
             seen[carrier] += 1
             hits[carrier] += form == trial.best
         tests = [
             CarrierTest(carrier=name, p_value=self._nulls[name].tail(sums[name]), trials=seen[name], hits=hits[name])
             for name in sorted(seen)
         ]
-        combined = self._nulls[""].tail(sum(sums.values())) if self.trials else 1.0
-        return combined, tests
+        return fisher([null.tail(sums[name]) for name, null in self._nulls.items() if name in _FAMILIES]), tests
+
+
+def _family(slot: Slot) -> str:
+    return _FAMILIES[slot.carrier in SENTENCE_CARRIERS]
+
+
+def fisher(p_values: Sequence[float]) -> float:
+    """Fisher's combination of independent p-values: the chance that their product is as small.
+
+    With x = -log of the product and n values it is exp(-x) times the sum of x**i / i! for i < n.
+
+    >>> round(fisher([0.01, 0.5]), 4)
+    0.0315
+    """
+    if not p_values or min(p_values) <= 0:
+        return 0.0 if p_values else 1.0
+    x = -sum(math.log(p) for p in p_values)
+    term = total = 1.0
+    for i in range(1, len(p_values)):
+        term *= x / i
+        total += term
+    return min(1.0, math.exp(-x + math.log(total)))
 
 
 def read_texts(texts: Iterable[str]) -> Collector:

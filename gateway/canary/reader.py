@@ -152,6 +152,11 @@ class Reader:
         """Whether the reader stands in free prose."""
         return not self._shield.up
 
+    @property
+    def in_english(self) -> bool:
+        """Whether the words just read were plainly English."""
+        return self._english("")
+
     def feed(self, text: str) -> str:
         """Take in a piece; give back what is decided."""
         self._buffer += text

@@ -21,7 +21,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from gateway.canary import inventory, inventory_words
-from gateway.canary.closings import ADJECTIVES, NOUNS, VERBS
+from gateway.canary.closings import ADJECTIVES, LEADS, NOUNS, VERBS
 from gateway.canary.request_side import TOOL_KINDS, TOOL_OBJECTS, TURNS
 from gateway.canary.words import CLASSES, spelled_families
 
@@ -31,12 +31,16 @@ if TYPE_CHECKING:
 OXFORD_AND = "oxford and"
 OXFORD_OR = "oxford or"
 MARKER = "list marker"
+CLOSING_LEAD = "closing lead"
 CLOSING_VERB = "closing verb"
 CLOSING_ADJECTIVE = "closing adjective"
 CLOSING_NOUN = "closing noun"
 _NOT_LEXICAL = frozenset({"punctuation", "structure", "cue", "closing", "behaviour", "tool"})
 LEXICAL_SHARE = 0.05
 CLOSING_SHARE = 0.5
+SENTENCE_CARRIERS = frozenset({"cue", "closing", "behaviour", "tool"})
+"""Carriers that write what nobody else writes; the others choose among forms that all writers use."""
+CLOSING_LINKS = (CLOSING_LEAD, CLOSING_VERB, CLOSING_ADJECTIVE, CLOSING_NOUN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +128,7 @@ def _structural() -> tuple[Slot, ...]:
         Slot(id=OXFORD_AND, carrier="punctuation", forms=(",", ""), one_way=True),
         Slot(id=OXFORD_OR, carrier="punctuation", forms=(",", ""), one_way=True),
         Slot(id=MARKER, carrier="structure", forms=("-", "*")),
+        Slot(id=CLOSING_LEAD, carrier="cue", forms=tuple(lead.lower() for lead in LEADS), share=CLOSING_SHARE),
         Slot(id=CLOSING_VERB, carrier="cue", forms=VERBS, share=CLOSING_SHARE),
         Slot(id=CLOSING_ADJECTIVE, carrier="closing", forms=ADJECTIVES, share=CLOSING_SHARE),
         Slot(id=CLOSING_NOUN, carrier="closing", forms=NOUNS, share=CLOSING_SHARE),
