@@ -1,230 +1,249 @@
 """The analyzer: events in, verdicts out; driven by the events' own time, without I/O.
 
-``observe`` enters one answered request in a few microseconds. ``tick`` looks for templates among what is
-new, weighs the grounds of each one's accounts, and gives a verdict on every cluster that changed. The same
-events in the same order give the same verdicts, whatever the batches.
+``observe`` enters one answered request in some 25 µs. ``tick`` looks for templates among what is new,
+weighs the grounds of each one's accounts, and gives a verdict on every cluster that changed. The same events in
+the same order give the same verdicts: passes are due by the events' time, not by how they were batched.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from gateway.analysis import evidence, grounds, links, templates
 from gateway.analysis.book import PhraseBook
+from gateway.analysis.clusters import Cluster, ClusterBook
 from gateway.analysis.cohort import Cohort
 from gateway.analysis.config import MATCH_BITS, AnalysisConfig
-from gateway.types import Level, Verdict
+from gateway.types import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from gateway.types import Verdict
+
 _WINDOW_S: Final = 3 * 86_400.0
+"""How long requests are kept to look for templates in."""
 _QUIET_S: Final = 1.5 * 86_400.0
-_GROWTH: Final = 1.04
-_FRESH: Final = 30
+"""Phrases of this age that give no grounds go into the background until the next full pass."""
+_GROWTH, _FRESH = 1.04, 30
+"""A pass looks again when the kept requests have grown by 4 % and 30."""
 _KEEP: Final = 4
 """Of requests that a signature explains twice over, one in so many is kept."""
 _SAME_AGE_S: Final = 43_200.0
+"""Parts of a template may be so much older than most of it."""
 _PART: Final = 0.5
+"""A template is a part of one that was considered before where that explains half of its requests."""
 _MIN_SAID: Final = 5
-_WARM_UP_S: Final = 1.5 * 86_400.0
-
-
-@dataclass(slots=True)
-class Cluster:
-    """A campaign's accounts and its template; ``members`` in the order in which they joined."""
-
-    id: str
-    members: dict[int, float] = field(default_factory=dict)
-    bits: dict[int, float] = field(default_factory=dict)
-    numbers: dict[int, float] = field(default_factory=dict)
-    born_s: float = 0.0
-    first_enforced_s: float | None = None
-    renewed_s: float = 0.0
-    version: int = 0
-    changed: bool = True
-    reasons: tuple[str, ...] = ()
-    evidence: tuple[Mapping[str, Any], ...] = ()
+_MOST: Final = 0.5
 
 
 class Analyzer:
-    """Finds campaigns in a stream of events."""
+    """Finds campaigns in a stream of events.
 
-    def __init__(self, config: AnalysisConfig | None = None) -> None:
+    ``on_weighed``, where given, is told of each group that is weighed: (time, accounts, holders, grounds).
+    """
+
+    def __init__(
+        self,
+        config: AnalysisConfig | None = None,
+        on_weighed: Callable[[float, Sequence[int], Sequence[int], grounds.Grounds], None] | None = None,
+    ) -> None:
         self.config = config or AnalysisConfig()
         self.cohort = Cohort()
-        self._book = PhraseBook(self.config.phrase_slots_log2)
+        self.book = PhraseBook(self.config.phrase_slots_log2)
+        self.found = ClusterBook(self.config)
+        self._on_weighed = on_weighed
         self._known: dict[str, Mapping[str, Any]] = {}
-        self._clusters: dict[str, Cluster] = {}
-        self._by_phrase: dict[int, tuple[str, float]] = {}
-        self._next_tick_s: float | None = None
-        self._opened_s = 0.0
-        self._looked_rows = 0
-        self._matches = 0
-        self._intents: list[float] = []
+        self.opened_s: float | None = None
+        self.next_tick_s = 0.0
+        self.next_full_s = 0.0
+        self.looked_rows = 0
+        self.matches = 0
+        self.intents: list[float] = []
 
     def know(self, account: str, traits: Mapping[str, Any]) -> None:
-        """Enter an account's directory traits, before its first request counts."""
+        """Enter an account's directory traits (``traits.of_account``), before its first request counts."""
         self._known[account] = traits
 
     def observe(self, ts: float, account: str, traits: Mapping[str, Any]) -> None:
-        """Enter one answered request."""
+        """Enter one answered request of ``account`` at ``ts`` with its traits (``traits.extract``)."""
         number = self.cohort.see(ts, account, self._known.get(account, {}), traits)
         phrases = traits.get("ph")
         if not phrases:
             return
-        cluster, bits = self._match(phrases) if self._by_phrase else (None, 0.0)
-        if cluster is not None:
-            self._join(self._clusters[cluster], number, ts)
-            self._matches += 1
-        if bits < 2 * MATCH_BITS or self._matches % _KEEP == 0:
-            self._book.note(ts, number, phrases, traits.get("int", 0))
-
-    def _match(self, phrases: list[int]) -> tuple[str | None, float]:
-        """The cluster whose signature the request shows, if any, and how many bits of it."""
-        scores: dict[str, float] = {}
-        for phrase in phrases:
-            found = self._by_phrase.get(phrase)
-            if found is not None:
-                scores[found[0]] = scores.get(found[0], 0.0) + found[1]
-        best = max(scores, key=scores.__getitem__, default=None)
-        if best is None or scores[best] < MATCH_BITS:
-            return None, 0.0
-        return best, scores[best]
-
-    def _join(self, cluster: Cluster, number: int, ts: float) -> None:
-        if number not in cluster.members and not self._is_exempt(number):
-            cluster.members[number] = ts
-            cluster.changed = True
+        cluster, bits = self.found.match(phrases)
+        if cluster is not None and not self._is_exempt(number):
+            self.found.join(cluster, [number], ts)
+            cluster.renewed_s = ts
+            self.matches += 1
+        if bits < 2 * MATCH_BITS or self.matches % _KEEP == 0:
+            self.book.note(ts, number, phrases, traits.get("int", 0))
 
     def _is_exempt(self, number: int) -> bool:
         return self.cohort.traits[number].get("use", "") in self.config.exempt_uses
 
     def due(self, now_s: float) -> bool:
-        """Whether a pass is due at ``now_s``."""
-        if self._next_tick_s is None:
-            self._next_tick_s = now_s + self.config.tick_s
-            self._opened_s = now_s
-        return now_s >= self._next_tick_s
+        """Whether a pass is due at ``now_s``; the first call starts the time."""
+        if self.opened_s is None:
+            self.opened_s = now_s
+            self.next_tick_s = now_s + self.config.tick_s
+            self.next_full_s = now_s + self.config.full_pass_s
+        return now_s >= self.next_tick_s
 
     def tick(self, now_s: float) -> list[Verdict]:
-        """One pass; the verdicts on clusters that changed."""
-        self._next_tick_s = now_s + self.config.tick_s
-        self._book.forget(now_s - _WINDOW_S)
-        if self._book.kept >= self._looked_rows * _GROWTH + _FRESH:
-            self._look(self._book.rows(), now_s)
-            self._looked_rows = self._book.kept
-        self._looked_rows = min(self._looked_rows, self._book.kept)
-        return [self._verdict(cluster, now_s) for cluster in self._clusters.values() if cluster.changed]
+        """One pass; verdicts on clusters that changed or whose verdict grows old."""
+        self.due(now_s)
+        self.next_tick_s = now_s + self.config.tick_s
+        self.book.forget(now_s - _WINDOW_S)
+        if now_s >= self.next_full_s:
+            self.next_full_s = now_s + self.config.full_pass_s
+            self.book.unmute()
+            self.found.forget(self.cohort.silent(now_s - self.config.horizon_s))
+        if self.book.kept >= self.looked_rows * _GROWTH + _FRESH:
+            self._look(self.book.rows(), now_s)
+            self.looked_rows = self.book.kept
+        self.looked_rows = min(self.looked_rows, self.book.kept)
+        self.found.merge()
+        return self.found.verdicts(self.cohort.names, now_s)
+
+    def clusters(self) -> list[dict[str, Any]]:
+        """Every cluster that ever existed, as ``clusters.json`` has them."""
+        return self.found.register(self.cohort.names)
 
     def _look(self, rows: templates.Rows, now_s: float) -> None:
-        """Find templates in the kept requests, weigh each group's accounts, put the rest in the background."""
-        for cluster in self._clusters.values():
-            self._extend(cluster, rows, self._weights(cluster.numbers), now_s)
-        numbered = len(self._book)
-        counts = templates.account_counts(rows, numbered)
+        """Find templates in the kept requests, weigh each one's accounts, put the rest in the background."""
+        born_s = self.book.born_s
+        explained = np.zeros(rows.account.size, bool)
+        for cluster in self.found.enforced():
+            self._extend(cluster, rows, self._weights(cluster), now_s)
+            explained |= np.isin(rows.account, list(cluster.members))
+        counts = templates.account_counts(rows, born_s.size)
         candidates = np.flatnonzero(counts >= _MIN_SAID)
         candidates = candidates[np.argsort(-counts[candidates], kind="stable")]
-        quiet: list[NDArray[np.int64]] = []
-        lonely = np.zeros(numbered, bool)
-        lonely[candidates] = True
-        explained = np.zeros(rows.account.size, bool)
-        for cluster in self._clusters.values():
-            explained |= templates.scores(rows, self._weights(cluster.numbers)) >= MATCH_BITS
-        for template in templates.find(rows, candidates, numbered):
-            lonely[template.phrases] = False
-            if explained[template.matched].mean() < _PART and self._consider(template, rows, explained, now_s):
-                quiet.append(template.phrases)
-        quiet.append(np.flatnonzero(lonely))
-        mute = np.concatenate(quiet)
-        mute = mute[self._book.born_s[mute] < now_s - _QUIET_S]
+        quiet = np.zeros(born_s.size, bool)
+        quiet[candidates] = True
+        for template in templates.find(rows, candidates, born_s.size):
+            part = explained[template.matched].mean() >= _PART
+            quiet[template.phrases] = not part and self._consider(template, rows, explained, now_s)
+        mute = np.flatnonzero(quiet & (born_s < now_s - _QUIET_S))
         if mute.size:
-            self._book.mute(mute)
+            self.book.mute(mute)
 
     def _consider(
         self, template: templates.Template, rows: templates.Rows, explained: NDArray[np.bool_], now_s: float
     ) -> bool:
-        """Weigh a template and enforce where the grounds suffice; whether it is background.
+        """Weigh a template's accounts and act on the grounds; whether the template is background.
 
         ``explained`` flags requests whose template has been considered in this pass; this one's are added.
         """
-        bits = np.zeros(len(self._book))
+        bits = np.zeros(self.book.born_s.size)
         bits[template.phrases] = np.maximum(template.bits, 0.0)
-        born_s = self._born_s(template)
-        if born_s >= self._opened_s + _WARM_UP_S:
-            bits = templates.extend(rows, bits, self._book.born_s >= born_s - _SAME_AGE_S)
+        born_s = float(np.median(self.book.born_s[template.phrases]))
+        if self._is_new(born_s):
+            fresh = self.book.born_s >= born_s - _SAME_AGE_S
+            bits = templates.extend(rows, np.where(fresh, bits, 0.0), fresh)
         matched = templates.scores(rows, bits) >= MATCH_BITS
         explained |= matched
-        everybody = self._senders(rows, bits)
-        holders = self.cohort.holders(everybody)
+        taken = {number for cluster in self.found.enforced() for number in cluster.members}
+        accounts = [number for number in self._senders(rows, matched) if number not in taken]
+        holders = self.cohort.holders(accounts)
         if len(holders) < self.config.min_entities:
             return True
         inside = np.zeros(len(self.cohort), bool)
-        inside[everybody] = True
-        given = {
-            "content": self._content(born_s, holders),
-            "intent": self._intent(rows.wants[matched]),
-            "coordination": self._coordination(holders, rows, matched, now_s),
-        }
-        found = grounds.weigh(self.cohort, holders, inside, self.config, **given)
-        if self.trace is not None:
-            self.trace(now_s, int((bits > 0).sum()), everybody, holders, found)
+        inside[[*accounts, *taken]] = True
+        found = self._weigh(inside, holders, rows, matched, born_s, now_s)
+        if self._on_weighed is not None:
+            self._on_weighed(now_s, accounts, holders, found)
         if found.suffice(self.config):
-            name = f"c{len(self._clusters) + 1}"
-            cluster = Cluster(name, first_enforced_s=now_s, born_s=born_s, reasons=found.words())
-            self._clusters[name] = cluster
-            self._extend(cluster, rows, templates.cover(rows, bits), now_s)
-            return False
+            self._enforce(accounts, templates.cover(rows, bits), rows, found, born_s, now_s)
+        elif found.combined >= self.config.watch_e:
+            self._watch(accounts, found, born_s, now_s)
         return found.combined < 1.0
 
-    def _senders(self, rows: templates.Rows, bits: NDArray[np.float64]) -> list[int]:
+    def _weigh(
+        self,
+        inside: NDArray[np.bool_],
+        holders: list[int],
+        rows: templates.Rows,
+        matched: NDArray[np.bool_],
+        born_s: float,
+        now_s: float,
+    ) -> grounds.Grounds:
+        """The grounds; ``inside`` flags the group and enforced clusters, which are nobody's cohort."""
+        return grounds.weigh(
+            self.cohort,
+            holders,
+            inside,
+            self.config,
+            content=self._content(born_s, holders),
+            intent=self._intent(rows.wants[matched]),
+            coordination=self._coordination(holders, rows, matched, now_s),
+        )
+
+    def _senders(self, rows: templates.Rows, matched: NDArray[np.bool_]) -> list[int]:
         """Accounts that sent a matching request, in the order of their first, without the exempt."""
-        accounts = rows.account[templates.scores(rows, bits) >= MATCH_BITS]
-        _, first = np.unique(accounts, return_index=True)
-        return [number for number in accounts[np.sort(first)].tolist() if not self._is_exempt(number)]
+        accounts, first = np.unique(rows.account[matched], return_index=True)
+        return [number for number in accounts[np.argsort(first)].tolist() if not self._is_exempt(number)]
 
-    trace: Any = None
-
-    def _weights(self, numbers: Mapping[int, float]) -> NDArray[np.float64]:
-        bits = np.zeros(len(self._book))
-        bits[list(numbers)] = list(numbers.values())
+    def _weights(self, cluster: Cluster) -> NDArray[np.float64]:
+        """The cluster's signature by the numbers of phrases."""
+        bits = np.zeros(self.book.born_s.size)
+        numbers = self.book.numbers_of(cluster.bits)
+        bits[list(numbers)] = [cluster.bits[code] for code in numbers.values()]
         return bits
 
     def _extend(self, cluster: Cluster, rows: templates.Rows, bits: NDArray[np.float64], now_s: float) -> None:
-        """Grow a cluster's template from ``bits`` and take in the accounts that send it."""
-        grown = templates.extend(rows, bits, self._book.born_s >= cluster.born_s - _SAME_AGE_S)
-        numbers = {phrase: float(grown[phrase]) for phrase in np.flatnonzero(grown).tolist()}
-        if numbers != cluster.numbers:
-            for code in cluster.bits:
-                del self._by_phrase[code]
-            hashes = self._book.hashes
-            cluster.numbers = {phrase: bits for phrase, bits in numbers.items() if hashes[phrase] not in self._by_phrase}
-            cluster.bits = {hashes[phrase]: bits for phrase, bits in cluster.numbers.items()}
-            self._by_phrase.update({code: (cluster.id, bits) for code, bits in cluster.bits.items()})
-            cluster.changed = True
-        senders = self._senders(rows, self._weights(cluster.numbers))
-        for number in senders:
-            self._join(cluster, number, now_s)
-        if senders:
-            cluster.renewed_s = now_s
-        for number in links.kin(self.cohort, cluster.members):
-            self._join(cluster, number, now_s)
+        """Grow a cluster's template from ``bits``, take in the accounts that send it, and its kin."""
+        grown = templates.extend(rows, bits, self.book.born_s >= cluster.born_s - _SAME_AGE_S)
+        signature = dict(cluster.bits)
+        signature.update({self.book.hashes[phrase]: float(grown[phrase]) for phrase in np.flatnonzero(grown).tolist()})
+        if signature != cluster.bits:
+            self.found.sign(cluster, signature)
+        senders = self._senders(rows, templates.scores(rows, self._weights(cluster)) >= MATCH_BITS)
+        kin = [number for number in links.kin(self.cohort, cluster.members) if not self._is_exempt(number)]
+        self.found.join(cluster, [*senders, *kin], now_s)
 
-    def _born_s(self, template: templates.Template) -> float:
-        """When most of a template's phrases were first said twice."""
-        return float(np.median(self._book.born_s[template.phrases]))
+    def _enforce(
+        self,
+        accounts: list[int],
+        bits: NDArray[np.float64],
+        rows: templates.Rows,
+        found: grounds.Grounds,
+        born_s: float,
+        now_s: float,
+    ) -> None:
+        """Make the group an enforced cluster: a new one, or the one that it was watched as."""
+        cluster = self.found.same_as(accounts)
+        if cluster is None or cluster.is_enforced:
+            cluster = self.found.open(Level.SUSPECT, born_s)
+        cluster.level, cluster.first_enforced_s, cluster.renewed_s = Level.SUSPECT, now_s, now_s
+        cluster.reasons, cluster.evidence = found.words(), found.evidence()
+        cluster.members.clear()
+        self._extend(cluster, rows, bits, now_s)
+
+    def _watch(self, accounts: list[int], found: grounds.Grounds, born_s: float, now_s: float) -> None:
+        """Write a group down without acting on it."""
+        cluster = self.found.same_as(accounts)
+        if cluster is None:
+            cluster = self.found.open(Level.WATCH, born_s)
+        if not cluster.is_enforced:
+            self.found.join(cluster, accounts, now_s)
+            cluster.renewed_s, cluster.reasons, cluster.evidence = now_s, found.words(), found.evidence()
+
+    def _is_new(self, born_s: float) -> bool:
+        """Whether a template is younger than the log: before that, everything looks new."""
+        return self.opened_s is not None and born_s >= self.opened_s + self.config.warm_up_s
 
     def _content(self, born_s: float, holders: list[int]) -> float:
         """E-value that a new template gathers unrelated holders faster than benign new templates do."""
-        if born_s < self._opened_s + _WARM_UP_S:
+        if not self._is_new(born_s):
             return 1.0
-        active = self.cohort.active_holders(born_s)
-        log_e = evidence.rate_log_e(len(holders), max(active, len(holders)), self.config.benign_adoption)
+        active = max(self.cohort.active_holders(born_s), len(holders))
+        log_e = evidence.rate_log_e(len(holders), active, self.config.benign_adoption)
         return evidence.hedge(log_e, self.config.family_cap)
 
     def _coordination(
@@ -234,40 +253,12 @@ class Analyzer:
         accounts, first = np.unique(rows.account[matched], return_index=True)
         times = dict(zip(accounts.tolist(), rows.ts[matched][first].tolist(), strict=True))
         arrivals = np.array([times[number] for number in holders])
-        expected = self.cohort.expected(np.array(holders), arrivals, float(arrivals.min()), now_s)
+        expected = self.cohort.expected(holders, arrivals, float(arrivals.min()), now_s)
         return evidence.hedge(evidence.steady_log_e(expected, self.config.benign_steady), self.config.family_cap)
 
     def _intent(self, wants: NDArray[np.int64]) -> float:
         """E-value of the share of requests with an intent, ranked among all templates of the population."""
         share = float((wants > 0).mean())
-        value = evidence.rank_e(share, self._intents[-200:]) if share > 0.5 else 0.5
-        self._intents.append(share)
+        value = evidence.rank_e(share, self.intents[-200:]) if share > _MOST else 0.5
+        self.intents.append(share)
         return value
-
-    def _verdict(self, cluster: Cluster, now_s: float) -> Verdict:
-        cluster.changed = False
-        cluster.version += 1
-        return Verdict(
-            cluster=cluster.id,
-            level=Level.SUSPECT,
-            members=tuple(self.cohort.names[number] for number in cluster.members),
-            decided_at=now_s,
-            expires_at=now_s + self.config.verdict_s,
-            version=cluster.version,
-            reasons=cluster.reasons,
-            evidence=cluster.evidence,
-            signatures={"ph": [[code, bits] for code, bits in cluster.bits.items()]},
-        )
-
-    def clusters(self) -> list[dict[str, Any]]:
-        """Every cluster that ever existed, as ``clusters.json`` has them."""
-        return [
-            {
-                "cluster": cluster.id,
-                "members": [self.cohort.names[number] for number in cluster.members],
-                "level": Level.SUSPECT.value,
-                "first_enforced_at": cluster.first_enforced_s,
-                "evidence": list(cluster.reasons),
-            }
-            for cluster in self._clusters.values()
-        ]

@@ -9,6 +9,7 @@ Memory: 28 bytes a slot of the table, 24 bytes a number, 8 bytes a kept (request
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,6 +17,8 @@ import numpy as np
 from gateway.analysis.templates import Rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 _NOBODY: Final = -1
@@ -33,7 +36,7 @@ class PhraseBook:
         self._holders = np.full(size, _NOBODY, np.int32)
         self._numbers = np.full(size, _NOBODY, np.int32)
         self.hashes: list[int] = []
-        self.first_s: list[float] = []
+        self.first_s = array("d")
         self._muted = np.zeros(1_024, bool)
         self._rows: list[NDArray[np.int32]] = []
         self._accounts: list[int] = []
@@ -62,8 +65,8 @@ class PhraseBook:
             self._number(ts, slots[second], codes[second])
             numbers = self._numbers[slots]
             numbered = numbers >= 0
-        row = numbers[numbered & (self._tags[slots] == codes)]
-        row = row[~self._muted[row]][:_ROW_PHRASES]
+        said: NDArray[np.int32] = numbers[numbered & (self._tags[slots] == codes)]
+        row = said[~self._muted[said]][:_ROW_PHRASES]
         if row.size > 1:
             self._rows.append(row)
             self._accounts.append(account)
@@ -75,14 +78,22 @@ class PhraseBook:
         start = len(self.hashes)
         self._numbers[slots] = np.arange(start, start + slots.size, dtype=np.int32)
         self.hashes.extend(codes.tolist())
-        self.first_s.extend([ts] * slots.size)
+        self.first_s.extend(array("d", [ts]) * slots.size)
         if len(self.hashes) > self._muted.size:
             self._muted = np.concatenate([self._muted, np.zeros(max(slots.size, self._muted.size), bool)])
+
+    def numbers_of(self, codes: Iterable[int]) -> dict[int, int]:
+        """Number to hash, for those of the hashes that have a number."""
+        wanted = np.fromiter(codes, np.uint64)
+        slots = (wanted & self._mask).astype(np.int64)
+        numbers = self._numbers[slots]
+        known = (numbers >= 0) & (self._tags[slots] == wanted)
+        return dict(zip(numbers[known].tolist(), wanted[known].tolist(), strict=True))
 
     @property
     def born_s(self) -> NDArray[np.float64]:
         """When each numbered phrase was first said by a second account."""
-        return np.array(self.first_s)
+        return np.array(self.first_s, np.float64)
 
     def mute(self, phrases: NDArray[np.int64]) -> None:
         """Leave phrases of the background out of rows, those kept and those to come."""

@@ -11,12 +11,13 @@ Memory: about 600 bytes an account, nothing a request.
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,6 +31,7 @@ _PRIOR: Final = 10.0
 """How many imagined accounts with the population's values a stratum starts with."""
 _OPEN_DOMAIN_SHARE: Final = 0.8
 _OPEN_DOMAIN_MIN: Final = 3
+_OPEN_BLOCK_SHARE: Final = 0.5
 
 
 class Column:
@@ -45,16 +47,17 @@ class Column:
         self.counted = np.zeros(1_024, bool)
 
     def put(self, account: int, value: int, stratum: int, *, counts: bool) -> None:
-        """Enter an account's value; ``counts``: it is the first of its holder."""
-        if account >= self.value.size:
-            self._grow(account)
+        """Enter the value of an account that has a place; ``counts``: it is the first of its holder."""
         code = self._codes.setdefault(value, len(self._codes))
         within = self._strata.setdefault(stratum, len(self._strata))
         self.value[account], self.stratum[account] = code, within
         self.pair[account] = self._pairs.setdefault((code, within), len(self._pairs))
         self.counted[account] = counts
 
-    def _grow(self, account: int) -> None:
+    def make_place(self, account: int) -> None:
+        """Room for an account, whether it shows a value or not."""
+        if account < self.value.size:
+            return
         size = max(account + 1, 2 * self.value.size)
         for name in ("value", "stratum", "pair"):
             old = getattr(self, name)
@@ -85,8 +88,9 @@ class Cohort:
     def __init__(self) -> None:
         self.index: dict[str, int] = {}
         self.names: list[str] = []
-        self.first_s: list[float] = []
-        self.last_s: list[float] = []
+        self.first_s = array("d")
+        self.last_s = array("d")
+        self._firsts = array("b")
         self.traits: list[Mapping[str, Any]] = []
         self.columns = {kind: Column() for kind in TYPES}
         self._hours: list[int] = []
@@ -117,6 +121,9 @@ class Cohort:
         holder = self.holder(number)
         counts = holder not in self._counted
         self._counted.add(holder)
+        self._firsts.append(counts)
+        for column in self.columns.values():
+            column.make_place(number)
         for kind, value, stratum in _values(ts, known, shown):
             self.columns[kind].put(number, value, stratum, counts=counts)
         return number
@@ -141,10 +148,10 @@ class Cohort:
         if not _OPEN_DOMAIN_MIN <= len(members) <= _OFFICE_LOOK:
             return False
         for kind in ("country", "snet"):
-            shown = [self.traits[member].get(kind) for member in members]
-            top = max(shown.count(value) for value in set(shown))
-            share = _OPEN_DOMAIN_SHARE if kind == "country" else 0.5
-            if top < share * len(shown):
+            shown = [value for member in members if (value := self.traits[member].get(kind))]
+            top = max((shown.count(value) for value in set(shown)), default=0)
+            share = _OPEN_DOMAIN_SHARE if kind == "country" else _OPEN_BLOCK_SHARE
+            if top < share * len(members):
                 return False
         return True
 
@@ -171,7 +178,9 @@ class Cohort:
                 self._rhythm[country] = np.ones(24)
             self._rhythm[country][hour] += 1
 
-    def expected(self, numbers: NDArray[np.int64], times: NDArray[np.float64], since_s: float, now_s: float) -> NDArray[np.float64]:
+    def expected(
+        self, numbers: Sequence[int], times: NDArray[np.float64], since_s: float, now_s: float
+    ) -> NDArray[np.float64]:
         """Density of arrivals at ``times`` within [since_s, now_s] by the rhythm of each account's country,
         relative to an even spread over the same period.
         """
@@ -180,12 +189,20 @@ class Cohort:
         levels = {country: rhythm / rhythm[period].mean() for country, rhythm in self._rhythm.items()}
         hours = (times // _HOUR_S).astype(np.int64) % 24
         return np.array(
-            [levels[self.traits[number].get("country", "")][hour] for number, hour in zip(numbers.tolist(), hours.tolist(), strict=True)]
+            [
+                levels[self.traits[number].get("country", "")][hour]
+                for number, hour in zip(numbers, hours.tolist(), strict=True)
+            ]
         )
 
     def active_holders(self, since_s: float) -> int:
-        """How many holders have sent a request since ``since_s``."""
-        return len({self.holder(number) for number, last_s in enumerate(self.last_s) if last_s >= since_s})
+        """How many holders' first accounts have sent a request since ``since_s``."""
+        last, first = np.array(self.last_s), np.array(self._firsts)
+        return int(((last >= since_s) & (first > 0)).sum())
+
+    def silent(self, since_s: float) -> dict[int, bool]:
+        """Accounts without a request since ``since_s``."""
+        return dict.fromkeys(np.flatnonzero(np.array(self.last_s) < since_s).tolist(), True)
 
     def holders(self, accounts: list[int]) -> list[int]:
         """The first account of each holder, in order."""

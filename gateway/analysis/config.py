@@ -21,6 +21,8 @@ class AnalysisConfig:
     alpha: float = 1e-6
     families: int = 2
     family_e: float = 8.0
+    silenced: frozenset[str] = frozenset()
+    """Families that do not count: to see what each is worth, or where one is known to mislead."""
     benign_share: float = 0.02
     """Share of a benign group that may repeat each other's linkage values without being one operator."""
     benign_adoption: float = 0.015
@@ -28,13 +30,17 @@ class AnalysisConfig:
     the development logs no new template gathered as many as eight unrelated holders of some 1,500."""
     benign_steady: float = 0.3
     """Share of a benign group's holders that are programs without a rhythm of day and night."""
+    watch_e: float = 1_000.0
+    """Groups with this combined e-value are written down (level ``watch``) without consequences."""
+    warm_up_s: float = 1.5 * 86_400.0
+    """Templates that were there in the first day and a half are not called new."""
     horizon_s: float = 45 * 86_400.0
     """Traits and members not seen for so long are forgotten: the length of the longest reported campaign."""
     verdict_s: float = 14 * 86_400.0
     """A verdict expires so long after its evidence was last renewed."""
-    tick_s: float = 1800.0
+    tick_s: float = 1_800.0
     """Event time between passes over what emerges."""
-    full_pass_s: float = 86_400.0
+    full_pass_s: float = 3 * 86_400.0
     """Event time between passes over everything."""
     min_entities: int = 8
     """Fewer independent account holders are never a group: a team, a class register, a family."""

@@ -48,6 +48,10 @@ class Grounds:
         speaking = sum(value >= config.family_e for value in self.families.values())
         return speaking >= config.families and self.combined >= 1.0 / config.alpha
 
+    def evidence(self) -> tuple[dict[str, float | str], ...]:
+        """One mapping a family, with the numbers behind it, for people and reports."""
+        return tuple({"family": name, "e_value": round(value, 3)} for name, value in self.families.items())
+
     def words(self) -> tuple[str, ...]:
         """One line a family that says something, the strongest first."""
         said = sorted(((value, name) for name, value in self.families.items() if value > 1.0), reverse=True)
@@ -80,8 +84,15 @@ def weigh(
     first matched; ``inside`` flags every account of the group, so that it is not its own cohort. ``given``
     are e-values of families computed elsewhere (content, intent, coordination).
     """
-    cap = config.family_cap
     logs = {kind: repeats(cohort, kind, members, inside, config.benign_share) for kind in (*PROVENANCE, "ja4")}
+    return combine(logs, given, config)
+
+
+def combine(logs: Mapping[str, float], given: Mapping[str, float], config: AnalysisConfig) -> Grounds:
+    """Families and their product from the natural log e-values of the linkage traits (``logs``) and the
+    e-values of the other families (``given``). Families that the configuration silences count 1.
+    """
+    cap = config.family_cap
     hedged = {kind: evidence.hedge(value, cap) for kind, value in logs.items()}
     address = evidence.average([hedged["snet"], hedged["net"]])
     families = {
@@ -89,6 +100,7 @@ def weigh(
         "provenance": min(cap, evidence.product([hedged["mail"], hedged["phone"], hedged["hour"], address])),
         **{name: min(cap, value) for name, value in given.items()},
     }
+    families = {name: 1.0 if name in config.silenced else value for name, value in families.items()}
     return Grounds(
         families=families,
         combined=evidence.product(list(families.values())),

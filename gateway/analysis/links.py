@@ -34,7 +34,7 @@ def bits_of(holders: NDArray[np.int64] | int, population: int) -> NDArray[np.flo
     >>> float(bits_of(4, 1024))
     8.0
     """
-    return np.log2(np.maximum(population, 1) / np.maximum(holders, 1))
+    return np.asarray(np.log2(np.maximum(population, 1) / np.maximum(holders, 1)))
 
 
 def kin(cohort: Cohort, members: Mapping[int, float]) -> list[int]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gateway.types import Verdict
 
+
 class Signatures:
     """A read-only table from phrase to (cluster, bits); replaced as a whole when verdicts change."""
 

@@ -36,7 +36,7 @@ _MAX_PHRASES: Final = 4_000
 _SEED: Final = 1
 _LOW: Final = 0xFFFFFFFF
 _ROUNDS: Final = 3
-_JOIN_SHARE: Final = 0.6
+_JOIN_SHARE: Final = 0.8
 _SAME_BLOCK: Final = 0.5
 
 
@@ -103,7 +103,9 @@ def extend(rows: Rows, bits: NDArray[np.float64], allowed: NDArray[np.bool_]) ->
         joins = (bits <= 0) & (inside >= _MIN_TOGETHER) & (inside >= _JOIN_SHARE * every)
         if not joins.any():
             break
-        bits = np.where(joins, np.clip(np.log2((inside + 0.5) / (every - inside + 0.5)), 0.0, _MAX_BITS) * _OVERLAP, bits)
+        bits = np.where(
+            joins, np.clip(np.log2((inside + 0.5) / (every - inside + 0.5)), 0.0, _MAX_BITS) * _OVERLAP, bits
+        )
     return bits
 
 
@@ -130,7 +132,8 @@ def cover(rows: Rows, bits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def scores(rows: Rows, bits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum of the bits of each request's phrases."""
-    return np.bincount(rows.request, weights=bits[rows.phrase], minlength=rows.account.size)
+    total = np.bincount(rows.request, weights=bits[rows.phrase], minlength=rows.account.size)
+    return np.asarray(total, np.float64)
 
 
 def _communities(said: sparse.csr_matrix, account: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -175,9 +178,13 @@ def leiden(
     ``sizes`` weigh the nodes in the density that ``resolution`` asks for.
     """
     graph = igraph.Graph(n=sizes.size, edges=edges.astype(np.int64))
-    igraph.set_random_number_generator(Random(_SEED))
+    igraph.set_random_number_generator(Random(_SEED))  # noqa: S311 - reproducible, not secret
     found = graph.community_leiden(
-        objective_function="CPM", weights=weights.tolist(), resolution=resolution, node_weights=sizes.tolist(), n_iterations=2
+        objective_function="CPM",
+        weights=weights.tolist(),
+        resolution=resolution,
+        node_weights=sizes.tolist(),
+        n_iterations=2,
     )
     return np.array(found.membership, np.int64)
 

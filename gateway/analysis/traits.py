@@ -11,7 +11,7 @@ A request's traits (a missing key means that it did not show one):
 ``ja4`` ``prog``   TLS fingerprint; program: the user agent without its numbers
 ``par`` ``tool``   names and values of sampling parameters; names of the tools
 ``model``          model asked for
-``ph``             phrases of the first and the last text of the user and of the system prompt
+``ph``             phrases of the two ends of the user's last text and of the system prompt
 ``conv``           beginnings of the conversation up to an assistant's turn
 ``sig``            opaque reasoning signatures
 ``int``            bits of ``intent.KINDS``
@@ -80,33 +80,27 @@ class TraitExtractor:
             traits["tool"] = self._hash("tool", "&".join(_tool_names(tools)))
 
     def _texts(self, texts: Sequence[TextPart], traits: dict[str, Any]) -> None:
-        first = last = system = None
-        turns: list[int] = []
-        signatures: list[int] = []
+        places: dict[str, list[int]] = {"user": [], "assistant": [], "system": [], "signature": []}
         for index, part in enumerate(texts):
-            role = part.role
-            if role in ("user", "input"):
-                first, last = first if first is not None else index, index
-            elif role == "assistant":
-                turns.append(index)
-            elif role == "system":
-                system = index if system is None else system
-            elif role == "signature":
-                signatures.append(keyed(self.key, "sig", part.text))
+            seat = places.get("user" if part.role == "input" else part.role)
+            if seat is not None:
+                seat.append(index)
         phrases: list[int] = []
-        if last is not None:
-            text = texts[last].text
+        if places["user"]:
+            text = texts[places["user"][-1]].text
             phrases = self._phrases.of(text)
             if wants := intent.bits(text):
                 traits["int"] = wants
-        if system is not None:
-            phrases = phrases + self._phrases.of(texts[system].text, "system")
+        if places["system"]:
+            phrases = phrases + self._phrases.of(texts[places["system"][0]].text, "system")
         if phrases:
             traits["ph"] = phrases[:_MAX_PHRASES]
-        if signatures:
-            traits["sig"] = signatures[-_MAX_SIGNATURES:]
-        if first is not None and turns and turns[-1] > first:
-            traits["conv"] = self._prefixes(texts, [turn for turn in turns if turn > first])
+        if places["signature"]:
+            last = places["signature"][-_MAX_SIGNATURES:]
+            traits["sig"] = [keyed(self.key, "sig", texts[index].text) for index in last]
+        turns = [turn for turn in places["assistant"] if places["user"] and turn > places["user"][0]]
+        if turns:
+            traits["conv"] = self._prefixes(texts, turns)
 
     def _prefixes(self, texts: Sequence[TextPart], turns: list[int]) -> list[int]:
         """The conversation up to its first and up to its last assistant's turn."""

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.analysis.analyzer import Analyzer
+from gateway.analysis.signatures import Signatures
+from gateway.analysis.traits import TraitExtractor
+from gateway.types import Level, Verdict
+from tests.analysis.population import DAY, KEY, SMALL, START, Population, enforced
+
+Town = tuple[Population, set[str], set[str]]
+Seen = tuple[Analyzer, list[Verdict]]
+
+
+@pytest.fixture(scope="module")
+def town() -> Town:
+    people = Population(seed=5)
+    people.benign(300)
+    people.harness(60)
+    people.classroom(30, day=2.5)
+    campaign = people.campaign(90, day=2.5)
+    return people, campaign, {customer.name for customer in people.customers} - campaign
+
+
+@pytest.fixture(scope="module")
+def seen(town: Town) -> Seen:
+    return town[0].run()
+
+
+def test_a_fixed_prompt_over_many_accounts_is_found_and_nobody_else_is_touched(town: Town, seen: Seen) -> None:
+    _, campaign, benign = town
+    analyzer, verdicts = seen
+    caught = enforced(analyzer)
+    assert len(caught & campaign) >= 0.98 * len(campaign)
+    assert not caught & benign
+    assert {verdict.level for verdict in verdicts if verdict.signatures} == {Level.SUSPECT}
+    assert all(verdict.expires_at > verdict.decided_at for verdict in verdicts)
+
+
+def test_a_prompt_put_together_from_parts_is_one_campaign() -> None:
+    people = Population(seed=6)
+    benign = people.benign(300)
+    campaign = people.campaign(120, day=2.2, parts=6)
+    analyzer, _ = people.run()
+    assert len(enforced(analyzer) & campaign) >= 0.95 * len(campaign)
+    assert not enforced(analyzer) & benign
+    assert len([one for one in analyzer.clusters() if one["first_enforced_at"] is not None]) == 1
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_viral_prompt_alone_is_not_enforced(seed: int) -> None:
+    people = Population(seed=seed)
+    people.benign(250)
+    people.viral(120, day=2.2)
+    analyzer, _ = people.run()
+    assert enforced(analyzer) == set()
+
+
+def test_the_same_events_give_the_same_verdicts(town: Town, seen: Seen) -> None:
+    assert town[0].run()[1] == seen[1]
+
+
+def test_two_campaigns_at_once_are_two_clusters() -> None:
+    people = Population(seed=8)
+    benign = people.benign(300)
+    first = people.campaign(90, day=2.2)
+    people.seed = 9
+    second = people.campaign(90, day=2.6)
+    analyzer, _ = people.run()
+    groups = [set(one["members"]) for one in analyzer.clusters() if one["first_enforced_at"] is not None]
+    assert len(groups) == 2
+    assert all(max(len(group & first), len(group & second)) >= 0.95 * len(group) for group in groups)
+    assert not benign & set().union(*groups)
+
+
+def test_a_replaced_pool_is_recognised_by_its_first_request(town: Town, seen: Seen) -> None:
+    people, campaign, _ = town
+    analyzer, verdicts = seen
+    signatures = Signatures([verdict for verdict in verdicts if verdict.signatures][-1:])
+    sender = next(iter(campaign))
+    traits = next(traits for _, account, traits in reversed(people.events()) if account == sender)
+    assert signatures.match({"ph": traits["ph"]}) is not None
+    analyzer.know("fresh", TraitExtractor(KEY).account({"account": "fresh", "country": "FR"}))
+    analyzer.observe(START + 5 * DAY, "fresh", traits)
+    assert "fresh" in enforced(analyzer)
+
+
+def test_a_licensed_customer_is_exempt_though_it_sends_the_same(town: Town, seen: Seen) -> None:
+    people, campaign, _ = town
+    analyzer, _ = seen
+    sender = next(iter(campaign))
+    traits = next(traits for _, account, traits in people.events() if account == sender)
+    row = {"account": "licensed", "country": "FR", "declared_use": "synthetic-data"}
+    analyzer.know("licensed", TraitExtractor(KEY).account(row))
+    analyzer.observe(START + 5 * DAY, "licensed", traits)
+    assert "licensed" not in enforced(analyzer)
+
+
+def test_forged_address_mail_domain_and_client_of_a_campaign_do_not_condemn_a_victim() -> None:
+    people = Population(seed=10)
+    people.benign(300)
+    campaign = people.campaign(90, day=2.2)
+    pool = next(one for one in people.customers if one.name in campaign and "pool" in one.row["email_domain"])
+    victim = people.add(
+        lambda rng: str(rng.random()), country="FR", address=pool.address, email_domain="victim.example", since=1.0
+    )
+    analyzer, _ = people.run()
+    assert victim not in enforced(analyzer)
+
+
+def test_a_stolen_key_does_not_condemn_its_owners_organisation() -> None:
+    people = Population(seed=11)
+    people.benign(250)
+    office = {
+        people.add(
+            lambda rng: str(rng.random()) + " is my question today", org="o1", payment="pm-office", address="10.1.1.1"
+        )
+        for _ in range(30)
+    }
+    campaign = people.campaign(90, day=2.2)
+    stolen = next(iter(office))
+    sender = next(one for one in people.customers if one.name in campaign)
+    thief = next(one for one in people.customers if one.name == stolen)
+    own = thief.texts
+    thief.texts = lambda rng: sender.texts(rng) if rng.random() < 0.3 else own(rng)
+    analyzer, _ = people.run()
+    assert enforced(analyzer) & office <= {stolen}
+
+
+def test_one_family_alone_never_enforces(town: Town) -> None:
+    people, _, _ = town
+    analyzer, _ = people.run(replace(SMALL, families=6))
+    assert enforced(analyzer) == set()
+
+
+def test_an_empty_analyzer_gives_no_verdict() -> None:
+    analyzer = Analyzer(SMALL)
+    assert not analyzer.due(START)
+    assert analyzer.due(START + SMALL.tick_s)
+    assert analyzer.tick(START + SMALL.tick_s) == []
+    assert analyzer.clusters() == []
