@@ -1,7 +1,7 @@
 """Running a gateway: the data port, the admin port, signals, and worker processes.
 
 SIGTERM (or Ctrl-C): not ready, no new connections, open streams go on up to the deadline, reservations are
-settled, events flushed, exit 0. A second signal cuts what is left at once.
+settled, events flushed, exit 0. A second signal, not within a second, cuts what is left at once.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("gateway.server")
 
 _BACKLOG = 2048
+
+_SAME_WISH_S = 1.0
+"""Signals closer than this are one: a terminal, ``timeout`` and supervisors signal the group and the process too."""
 
 
 class _Server(uvicorn.Server):
@@ -108,6 +111,7 @@ async def run_worker(
     guard = build_app(settings, rooms=rooms)
     await rooms.start()  # here, so that what is wrong with the configuration is one line and exit code 2
     if not rooms.upstreams:
+        await rooms.stop()
         raise ConfigError(
             "upstream: got nothing, expected --upstream URL or an entry with a url in the policies' upstreams"
         )
@@ -158,12 +162,17 @@ def _config(app: object, settings: Settings, *, http: object, lifespan: str) -> 
 
 
 def _on_signals(rooms: Rooms, server: uvicorn.Server) -> None:
+    loop = asyncio.get_running_loop()
+    first_s: float | None = None
+
     def stop() -> None:
-        if rooms.draining:
+        nonlocal first_s
+        if first_s is None:
+            first_s = loop.time()
+        elif loop.time() - first_s > _SAME_WISH_S:
             server.force_exit = True
         rooms.draining = True
         server.should_exit = True
 
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)

@@ -1,7 +1,8 @@
 """Several worker processes on one pair of ports: start, watch, replace, stop.
 
-The parent only forks and waits, so there is nothing in it that can break. Workers share the listening
-sockets; whoever is free accepts.
+The parent only forks and waits, so there is nothing in it that can break; should it be killed all the same,
+its workers end as by SIGTERM, so that none holds the ports of its successor. Workers share the listening sockets;
+whoever is free accepts.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
+
+from gateway.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gateway.workers")
 
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 _EARLY_DEATH_S = 5.0
 """A worker that dies sooner than this will die again: the configuration is at fault, so all stop."""
 
@@ -31,16 +36,23 @@ def supervise(count: int, work: Callable[[], int]) -> int:
     workers: dict[int, float] = {}
     stopping = False
     code = 0
+    parent_lives, parent_held = os.pipe()
+
+    def start() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # none may come to a worker that is not listed
+        workers[_fork(work, parent_lives, parent_held)] = time.monotonic()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         nonlocal stopping
         stopping = True
         _signal_all(workers, signal.SIGTERM)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOPS:
         signal.signal(number, stop)
     for _ in range(count):
-        workers[_fork(work)] = time.monotonic()
+        if not stopping:
+            start()
     while workers:
         pid, status = os.waitpid(-1, 0)
         started_s = workers.pop(pid, None)
@@ -51,18 +63,26 @@ def supervise(count: int, work: Callable[[], int]) -> int:
             stopping, code = True, max(1, os.waitstatus_to_exitcode(status))
             _signal_all(workers, signal.SIGTERM)
         else:
-            workers[_fork(work)] = time.monotonic()
+            start()
+    os.close(parent_lives)
+    os.close(parent_held)
     return code
 
 
-def _fork(work: Callable[[], int]) -> int:
+def _fork(work: Callable[[], int], parent_lives: int, parent_held: int) -> int:
     pid = os.fork()
     if pid:
         return pid
-    for number in (signal.SIGTERM, signal.SIGINT):
+    os.close(parent_held)
+    for number in _STOPS:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+    threading.Thread(target=_outlive_no_parent, args=(parent_lives,), name="parent-watch", daemon=True).start()
     try:
         code = work()
+    except (ConfigError, StoreError) as error:
+        print(f"distillguard: {error}", file=sys.stderr)  # noqa: T201 - the operator's one line
+        code = 2
     except Exception as error:
         log.exception("worker failed")
         print(error, file=sys.stderr)  # noqa: T201 - the operator's one line
@@ -70,6 +90,12 @@ def _fork(work: Callable[[], int]) -> int:
     finally:
         sys.stderr.flush()
     os._exit(code)
+
+
+def _outlive_no_parent(parent_lives: int) -> None:
+    """Wait until the parent's end of the pipe is closed, which only its death does; then end as it would ask."""
+    os.read(parent_lives, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _signal_all(workers: dict[int, float], number: int) -> None:

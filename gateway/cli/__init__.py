@@ -12,7 +12,7 @@ from importlib import import_module
 import click
 
 import gateway
-from gateway.errors import ConfigError, FileErrors
+from gateway.errors import ConfigError, FileErrors, StoreError
 
 VERBS = {
     "serve": "gateway.cli.serve",
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
     except FileErrors as error:
         click.echo(str(error), err=True)
         code = 2
-    except ConfigError as error:
+    except (ConfigError, StoreError) as error:
         click.echo(f"distillguard: {error}", err=True)
         code = 2
     except BrokenPipeError:
