@@ -11,6 +11,7 @@ import dataclasses
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from gateway.standing.verdicts import encode_verdict
 from gateway.worker.naming import Names
 
 if TYPE_CHECKING:
@@ -31,10 +32,11 @@ class State:
     analyzer: Analyzer
     names: dict[str, str] = dataclasses.field(default_factory=dict)
     seen: list[str] = dataclasses.field(default_factory=list)
+    held: list[Verdict] = dataclasses.field(default_factory=list)
+    """Verdicts that wait to be published."""
     position: JSON = None
     observed: int = 0
     last_event_s: float = 0.0
-    config: JSON = None
 
 
 class AnalysisWorker:
@@ -49,7 +51,7 @@ class AnalysisWorker:
         self._names = Names(state.names)
         self._seen: OrderedDict[str, None] = OrderedDict.fromkeys(state.seen)
         self._standing = standing
-        self._held: dict[str, Verdict] = {}
+        self._held: dict[str, Verdict] = {verdict.cluster: verdict for verdict in state.held}
 
     def know(self, rows: Iterable[tuple[str, Mapping[str, JSON]]]) -> None:
         """Enter traits of accounts of the directory."""
@@ -95,11 +97,12 @@ class AnalysisWorker:
         return verdicts
 
     def state(self, position: JSON) -> State:
-        """What to keep, given where the source is. Publish before, or verdicts that wait are not in it."""
+        """What to keep, given where the source is."""
         return State(
             analyzer=self.analyzer,
             names=dict(self._names.known),
             seen=list(self._seen),
+            held=list(self._held.values()),
             position=position,
             observed=self.observed,
             last_event_s=self.last_event_s,
@@ -126,4 +129,6 @@ class AnalysisWorker:
 
 def _same(new: Verdict, old: Verdict | None) -> bool:
     """Whether a verdict says nothing that the table does not hold: a log that is read again repeats itself."""
-    return old is not None and dataclasses.replace(new, version=old.version) == old
+    if old is None:
+        return False
+    return encode_verdict(dataclasses.replace(new, version=old.version)) == encode_verdict(old)

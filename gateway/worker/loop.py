@@ -43,6 +43,7 @@ _KEEP_SHARE = 20.0
 _LOOK_AT_FILES_S = 5.0
 _TELL_EVERY_S = 2.0
 _TRY_AGAIN_S = 0.5
+_KEEP_AGAIN_S = 5.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -161,7 +162,7 @@ class Session:
                 if self.keep_due():
                     await self.keep()
                 self.error = None
-            except StoreError as error:
+            except (StoreError, SnapshotUnusable, OSError) as error:
                 self._fail(error)
                 await _pause(stop, _TRY_AGAIN_S)
                 continue
@@ -180,7 +181,7 @@ class Session:
         if self.held() and self.changed:
             try:
                 await self.keep()
-            except StoreError as error:
+            except (StoreError, SnapshotUnusable, OSError) as error:
                 self._fail(error)
         if self.tell is not None:
             await self._tell()
@@ -194,7 +195,9 @@ class Session:
         except (StoreError, OSError):
             return
 
-    def _fail(self, error: StoreError) -> None:
+    def _fail(self, error: Exception) -> None:
+        """Say it once; events and verdicts wait where they are."""
+        self.keep_next_s = max(self.keep_next_s, time.monotonic() + _KEEP_AGAIN_S)
         if self.error is None:
             _log.warning("analysis_store_away", extra={"reason": str(error)})
         self.error = str(error)
@@ -296,6 +299,8 @@ async def _lead(settings: Settings, stop: asyncio.Event, source: Source, *, once
         await session.run(stop, once=once)
         await session.end()
     finally:
+        if settings.redis:
+            session.snapshot.unlink(missing_ok=True)
         await standing.stop()
         await source.aclose()
 

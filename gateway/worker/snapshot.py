@@ -36,6 +36,7 @@ _SEAL_BYTES: Final = 32
 _CHUNK_BYTES: Final = 1024 * 1024
 _MAX_HEAD_BYTES: Final = 4096
 _PLAIN: Final = {
+    "array": {"array", "_array_reconstructor"},
     "builtins": {"set", "frozenset", "bytearray", "complex", "list", "dict", "int", "float", "object"},
     "collections": {"OrderedDict", "defaultdict", "deque", "Counter"},
     "copyreg": {"_reconstructor"},
@@ -90,7 +91,10 @@ class _OnlyOurs(pickle.Unpickler):
 
 
 def write_snapshot(path: Path, state: State, key: bytes, now_s: float) -> int:
-    """Replace ``path`` by the state, whole and on the disk; returns its size in bytes. Raises OSError."""
+    """Replace ``path`` by the state, whole and on the disk; returns its size in bytes.
+
+    Raises OSError, and SnapshotUnusable where the state holds what cannot be kept; then the old file stays.
+    """
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         with open_private(fresh) as file:
@@ -104,6 +108,8 @@ def write_snapshot(path: Path, state: State, key: bytes, now_s: float) -> int:
             os.fsync(file.fileno())
             size = file.tell()
         fresh.replace(path)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise SnapshotUnusable(f"{path}: got a state that cannot be kept ({error}), expected plain data") from error
     finally:
         fresh.unlink(missing_ok=True)
     return size
