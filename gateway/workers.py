@@ -25,13 +25,16 @@ log = logging.getLogger("gateway.workers")
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _EARLY_DEATH_S = 5.0
-"""A worker that dies sooner than this will die again: the configuration is at fault, so all stop."""
+"""A worker that gives up sooner than this will do so again: the configuration is at fault, so all stop."""
+
+_PAUSE_S = 0.5
+"""Before a worker is replaced that was killed right after its start: a crash loop must not burn a core."""
 
 
 def supervise(count: int, work: Callable[[], int]) -> int:
     """Run ``work`` in ``count`` forked processes until SIGTERM or SIGINT; returns the exit code.
 
-    A worker that dies is replaced; one that dies right after its start ends everything with its code.
+    A worker that dies is replaced; one that gives up right after its start ends everything with its code.
     """
     workers: dict[int, float] = {}
     stopping = False
@@ -58,15 +61,28 @@ def supervise(count: int, work: Callable[[], int]) -> int:
         started_s = workers.pop(pid, None)
         if started_s is None or stopping:
             continue
-        log.error("worker died", extra={"pid": pid, "code": os.waitstatus_to_exitcode(status)})
-        if time.monotonic() - started_s < _EARLY_DEATH_S:
-            stopping, code = True, max(1, os.waitstatus_to_exitcode(status))
+        died_of = os.waitstatus_to_exitcode(status)
+        log.error("worker died", extra={"pid": pid, "code": died_of})
+        if _gave_up(died_of, time.monotonic() - started_s):
+            stopping, code = True, died_of
             _signal_all(workers, signal.SIGTERM)
-        else:
+        elif not stopping:
             start()
     os.close(parent_lives)
     os.close(parent_held)
     return code
+
+
+def _gave_up(died_of: int, lived_s: float) -> bool:
+    """Whether a worker ended because it cannot run. One that was killed (code < 0) or crashed is replaced,
+    after a pause where it had just begun.
+    """
+    if lived_s >= _EARLY_DEATH_S:
+        return False
+    if died_of > 0:
+        return True
+    time.sleep(_PAUSE_S)
+    return False
 
 
 def _fork(work: Callable[[], int], parent_lives: int, parent_held: int) -> int:
