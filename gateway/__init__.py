@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("standing",),
     ("pipeline", "observer"),
     ("worker",),
+    ("recording",),
     ("rooms",),
     ("guard",),
     ("proxy",),

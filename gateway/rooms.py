@@ -22,6 +22,7 @@ from gateway.identity import keyed_hash, open_identities
 from gateway.observer import RequestObserver
 from gateway.pipeline import Pipeline
 from gateway.policy import PolicySet, PolicyWatcher, UpstreamSpec
+from gateway.recording import Recorder
 from gateway.standing import open_standing
 from gateway.tasks import end_tasks
 from gateway.telemetry import Metrics
@@ -64,6 +65,7 @@ class Rooms:
         self._closing: AsyncExitStack | None = None
         self._upstreams: dict[str, UpstreamSpec] = {}
         self.analysis: AnalysisChild | None = None
+        self.recorder: Recorder | None = None
 
     async def start(self) -> None:
         """Open the rooms; at once where they are open.
@@ -89,6 +91,7 @@ class Rooms:
             telling = asyncio.get_running_loop().create_task(self._tell_flows())
             stack.push_async_callback(end_tasks, [watching, telling])
             self._start_analysis(stack)
+            await self._start_recording(stack)
             self._closing = stack.pop_all()
         self.metrics.watch("standing", self.standing.status)
         self.metrics.watch("budgets", self.budgets.status)
@@ -103,6 +106,17 @@ class Rooms:
         self.analysis.start()
         stack.push_async_callback(asyncio.to_thread, self.analysis.stop)
         self.metrics.watch("analysis", self.analysis.status)
+
+    async def _start_recording(self, stack: AsyncExitStack) -> None:
+        """Record live traffic where the settings name a folder; the policies in force say what is kept."""
+        if self.settings.record is None:
+            return
+        key, policies = self.identities.hash_key, self.policies
+        self.recorder = await asyncio.to_thread(
+            Recorder, self.settings.record, key, self.clock, lambda: policies.current.parts.recording
+        )
+        stack.push_async_callback(asyncio.to_thread, self.recorder.close)
+        self.metrics.watch("recording", self.recorder.status)
 
     async def _open_pipeline(self, stack: AsyncExitStack) -> Pipeline:
         """Open room after room; each is closed by ``stack``, the last one first."""
@@ -168,6 +182,8 @@ class Rooms:
         """A call is over: settle, write its event."""
         try:
             await self.pipeline.close(exchange)
+            if self.recorder is not None:
+                self.recorder.record(exchange)
         finally:
             self._calls.discard(exchange)
             self.metrics.ended()
@@ -231,6 +247,7 @@ class Rooms:
             "budgets": self.budgets.status(),
             "events": self.events.status(),
             "standing": self.standing.status(),
+            "recording": self.recorder.status() if self.recorder is not None else {"state": "off"},
             "analysis": self.analysis.status() if self.analysis is not None else {"state": "elsewhere or off"},
         }
 

@@ -79,6 +79,7 @@ class Settings:
     reload_interval_s: float = _option("How often policy and account files are looked at.", 0.25)
     events_keep_days: float = _option("How long rotated event files are kept; twice the campaign horizon.", 90.0)
     events_keep_bytes: int = _option("How much rotated event files may take together.", 20 * 1024**3)
+    record: Path | None = _option("Folder that live traffic is recorded into, for replay; policies say what is kept.")
     analysis: bool | None = _option(
         "on or off: find campaigns in a child process, where state is embedded (default: on for serve)."
     )

@@ -25,6 +25,7 @@ from gateway.policy.parts import (
     Exemption,
     Parts,
     PassThrough,
+    RecordingPolicy,
     UpstreamSpec,
 )
 from gateway.policy.rules import Effect, Match, Rule
@@ -296,6 +297,10 @@ class _Compiler(Joiner):
                 alpha=self.single("analysis.alpha", 1e-6),
                 families=self.single("analysis.families", 2),
                 horizon_s=self.single("analysis.horizon", 45 * 86_400.0),
+            ),
+            recording=RecordingPolicy(
+                full=self.single("recording.bodies", "sketch") == "full",
+                retention_s=self.single("recording.retention", 30 * 86_400.0),
             ),
             hash=hash_of(self.files),
             places=self._places(),

@@ -123,6 +123,7 @@ def _settings(parts: Parts) -> dict[str, Any]:
         "kill": sorted(parts.kill),
         "budgets": [budget.name for budget in parts.budgets],
         **{f"analysis.{key}": value for key, value in _plain(parts.analysis).items()},
+        **{f"recording.{key}": value for key, value in _plain(parts.recording).items()},
     }
 
 

@@ -342,6 +342,16 @@ class AnalysisSpec(Strict):
     horizon: Duration | None = Field(None, description="How far back evidence counts (default: 45d).")
 
 
+class RecordingSpec(Strict):
+    """What `serve --record` keeps of live traffic."""
+
+    bodies: Literal["sketch", "full"] | None = Field(
+        None,
+        description="sketch: every text is replaced by signs of equal number; full: as received (default: sketch).",
+    )
+    retention: Duration | None = Field(None, description="How long recordings are kept (default: 30d).")
+
+
 class PolicyFile(Strict):
     """One file of policies; every section may stand in any file of the set, once."""
 
@@ -361,6 +371,9 @@ class PolicyFile(Strict):
     pass_through: list[PassThroughSpec] = Field(default_factory=list, description="Routes that are not metered.")
     prices: dict[str, PriceSpec] = Field(default_factory=dict, description="USD per million tokens, by model pattern.")
     analysis: AnalysisSpec = Field(default_factory=AnalysisSpec, description="What the analysis must show.")
+    recording: RecordingSpec = Field(
+        default_factory=RecordingSpec, description="What `serve --record` keeps of live traffic."
+    )
 
 
 def json_schema() -> dict[str, Any]:

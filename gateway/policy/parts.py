@@ -50,6 +50,14 @@ class AnalysisPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingPolicy:
+    """What is kept of live traffic where it is recorded: sketches of bodies, or bodies in full."""
+
+    full: bool = False
+    retention_s: float = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CustomerPlan:
     """A customer's plan: budgets of its accounts, models it may use, caps."""
 
@@ -85,6 +93,7 @@ class Parts:
     pass_through: tuple[PassThrough, ...] = ()
     prices: Mapping[str, Price] = field(default_factory=dict)
     analysis: AnalysisPolicy = field(default_factory=AnalysisPolicy)
+    recording: RecordingPolicy = field(default_factory=RecordingPolicy)
     hash: str = ""
     places: Mapping[str, Place] = field(default_factory=dict)
     """Where budgets (by name) and plans (as ``plan NAME``) stand in the files."""

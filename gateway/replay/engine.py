@@ -82,7 +82,7 @@ class Replay:
         self._standing = StandingTable(clock=self.clock)
         self._observer = _Observer(KEY, self._standing)
         self._analyser = Analyser(policies, accounts, self._observer, self._standing) if analyse else None
-        self._identities: dict[tuple[str, str | None, str | None], Identity] = {}
+        self._identities: dict[tuple[str | None, ...], Identity] = {}
         self._decider = Decider(
             policies=_Policies(policies),
             standing=self._standing,
@@ -146,7 +146,7 @@ class Replay:
 
     def _identity(self, request: Prepared) -> Identity:
         """The account as ``serve`` would know it behind a trusted proxy that tells the fingerprint."""
-        key = (request.account, request.ip, request.ja4)
+        key = (request.account, request.ip, request.ja4, request.country)
         found = self._identities.get(key)
         if found is None:
             if len(self._identities) >= _IDENTITIES:
@@ -240,12 +240,12 @@ def identity_of(accounts: Accounts, request: Prepared) -> Identity:
     """Who calls, from the account directory of the log; an account that is not in it has no plan."""
     account = accounts.known.get(request.account)
     if account is None:
-        return Identity(account=request.account, address=request.ip, ja4=request.ja4)
+        return Identity(account=request.account, address=request.ip, ja4=request.ja4, country=request.country)
     return Identity(
         account=request.account,
         plan=account.plan,
         org=account.org,
-        country=account.country,
+        country=request.country or account.country,
         home_country=account.country,
         verified=account.verified,
         declared_use=account.declared_use,

@@ -7,10 +7,11 @@ place; a request that the gateway would refuse is not: it is replayed and refuse
 
 from __future__ import annotations
 
+import heapq
 import math
 import re
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, NoReturn
+from typing import IO, TYPE_CHECKING, NamedTuple, NoReturn
 
 import orjson
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 TEXT_KEY = "$text"
 _TEXT_MARK = b'"$text"'
 _IS_LOG = re.compile(r"\.ndjson(\.gz|\.zst)?\Z")
+_RECORDING = re.compile(r"requests-\d{8}T\d{6}-\d{3}-(\d+)\.ndjson(?:\.gz|\.zst)?")
 _TEXT_FILES = ("texts.ndjson.gz", "texts.ndjson", "texts.ndjson.zst")
 
 
@@ -41,7 +43,8 @@ class Accounts:
 class Recorded:
     """One request of a log. ``ts`` in seconds since the epoch; ``status`` 0 where the log has none.
 
-    ``method``, ``duration_s`` and ``traits`` are what the gateway's own recordings add.
+    ``method`` and what stands beside them are what the gateway's own recordings
+    add: ``country`` where the call came from (else the account's counts), ``body_bytes`` as received.
     """
 
     id: str
@@ -54,6 +57,8 @@ class Recorded:
     usage: Usage | None = None
     status: int = 0
     method: str = "POST"
+    body_bytes: int | None = None
+    country: str | None = None
     duration_s: float | None = None
     traits: dict[str, JSON] | None = None
     """Where the texts were left out when the request was recorded: what the analysis saw of them."""
@@ -104,97 +109,122 @@ def log_files(requests: Path) -> list[Path]:
 
 
 class RequestLog:
-    """The requests of a log in its order, once. Raises FileErrors at the first line that is unusable."""
+    """The requests of a log in its order, once. Raises FileErrors at the first line that is unusable.
+
+    Of recordings (``requests-TIME-NUMBER-PROCESS.ndjson``) each process's files are one log; those of several
+    processes are merged by time.
+    """
 
     def __init__(self, path: Path, texts: Mapping[str, str]) -> None:
         self.path = path
         self._texts = texts
-        self._file: IO[bytes] | None = None
+        self._open: dict[Path, IO[bytes]] = {}
         self._before = 0
 
     def __iter__(self) -> Iterator[Recorded]:
-        last_ts = -math.inf
+        chains: dict[str, list[Path]] = {}
         for path in log_files(self.path):
-            self.path = path
-            with open_binary(path) as file:
-                self._file = file
-                for line, text in numbered_lines(path, file):
-                    recorded = self._recorded(line, text)
-                    if recorded.ts < last_ts:
-                        problem = f"got {recorded.ts}, expected at least {last_ts}: sort the log by ts"
-                        self._wrong(line, text, "ts", problem)
-                    last_ts = recorded.ts
-                    yield recorded
-                self._before += self._told()
+            found = _RECORDING.fullmatch(path.name)
+            chains.setdefault(found[1] if found else "", []).append(path)
+        if len(chains) == 1:
+            return self._chain(next(iter(chains.values())))
+        return heapq.merge(*map(self._chain, chains.values()), key=lambda recorded: recorded.ts)
 
     def position(self) -> int:
         """How many bytes of the files on disk have been read; 0 for standard input."""
-        return self._before + self._told()
+        return self._before + sum(map(_told, self._open.values()))
 
-    def _told(self) -> int:
-        file: object = self._file
-        for name in ("raw", "_raw", "fileobj"):  # through a reader of packed data to the file itself
-            file = getattr(file, name, None) or file
-        try:
-            return file.tell() if file is not None else 0  # type: ignore[attr-defined]
-        except (OSError, ValueError):
-            return 0
+    def _chain(self, paths: list[Path]) -> Iterator[Recorded]:
+        last_ts = -math.inf
+        for path in paths:
+            with open_binary(path) as file:
+                self._open[path] = file
+                for line, text in numbered_lines(path, file):
+                    recorded = _Line(path, line, text).recorded(self._texts)
+                    if recorded.ts < last_ts:
+                        problem = f"got {recorded.ts}, expected at least {last_ts}: sort the log by ts"
+                        _Line(path, line, text).wrong("ts", problem)
+                    last_ts = recorded.ts
+                    yield recorded
+                self._before += _told(self._open.pop(path))
 
-    def _recorded(self, line: int, text: bytes) -> Recorded:
-        row = parse_object(self.path, line, text)
+
+def _told(file: object) -> int:
+    """Where the file on disk stands that ``file`` unpacks."""
+    for name in ("raw", "_raw", "fileobj"):
+        file = getattr(file, name, None) or file
+    try:
+        return int(file.tell())  # type: ignore[attr-defined]
+    except (OSError, ValueError):
+        return 0
+
+
+class _Line(NamedTuple):
+    """A line and its place."""
+
+    path: Path
+    number: int
+    text: bytes
+
+    def recorded(self, texts: Mapping[str, str]) -> Recorded:
+        """The request in it. Raises FileErrors."""
+        row = parse_object(self.path, self.number, self.text)
         for name, kind, expected in _REQUIRED:
             if type(row.get(name)) is not kind:
-                self._wrong(line, text, name, f"got {_shown(row.get(name))}, expected {expected}")
+                self.wrong(name, f"got {_shown(row.get(name))}, expected {expected}")
         ts: JSON = row.get("ts")
         if type(ts) not in _NUMBER or not 0 <= ts < math.inf:
-            self._wrong(line, text, "ts", f"got {_shown(ts)}, expected seconds since the epoch")
+            self.wrong("ts", f"got {_shown(ts)}, expected seconds since the epoch")
         for name, kinds, expected in _OPTIONAL:
             if row.get(name) is not None and type(row[name]) not in kinds:
-                self._wrong(line, text, name, f"got {_shown(row[name])}, expected {expected}")
+                self.wrong(name, f"got {_shown(row[name])}, expected {expected}")
         body = row["body"]
-        if _TEXT_MARK in text:
+        if _TEXT_MARK in self.text:
             try:
-                body = _expand(body, self._texts)
+                body = _expand(body, texts)
             except KeyError as error:
                 key = error.args[0]
-                column = text.find(orjson.dumps(key)) + 1
+                column = self.text.find(orjson.dumps(key)) + 1
                 problem = f"$text: got {_shown(key)}, expected a key of texts.ndjson beside the log"
-                raise _at(self.path, line, max(column, 1), problem) from None
+                raise _at(self.path, self.number, max(column, 1), problem) from None
         return Recorded(
             id=row["id"],
             ts=float(ts),
             account=row["account"],
             ip=row.get("ip"),
-            headers=self._headers(line, text, row.get("headers") or {}),
+            headers=self._headers(row.get("headers") or {}),
             path=row["path"],
             body=body,
-            usage=self._usage(line, text, row.get("usage")),
+            usage=self._usage(row.get("usage")),
             status=row.get("status") or 0,
             method=row.get("method") or "POST",
+            body_bytes=row.get("body_bytes"),
+            country=row.get("country"),
             duration_s=row.get("duration_s"),
             traits=row.get("traits"),
         )
 
-    def _headers(self, line: int, text: bytes, headers: dict[str, JSON]) -> Headers:
+    def _headers(self, headers: dict[str, JSON]) -> Headers:
         found = []
         for name, value in headers.items():
             if type(value) is not str:
-                self._wrong(line, text, name, f"got {_shown(value)}, expected a header's text")
+                self.wrong(name, f"got {_shown(value)}, expected a header's text")
             found.append((name.lower().encode(), value.encode("latin-1", "replace")))
         return found
 
-    def _usage(self, line: int, text: bytes, value: dict[str, JSON] | None) -> Usage | None:
+    def _usage(self, value: dict[str, JSON] | None) -> Usage | None:
         if not value:
             return None
         spent = [value.get(name) or 0 for name in ("input_tokens", "output_tokens")]
         for name, count in zip(("input_tokens", "output_tokens"), spent, strict=True):
             if type(count) is not int or count < 0:
-                self._wrong(line, text, name, f"got {_shown(count)}, expected a whole number >= 0")
+                self.wrong(name, f"got {_shown(count)}, expected a whole number >= 0")
         return Usage(input_tokens=spent[0], output_tokens=spent[1], reported=True)
 
-    def _wrong(self, line: int, text: bytes, name: str, message: str) -> NoReturn:
-        column = text.find(orjson.dumps(name) + b":")
-        raise _at(self.path, line, max(column, 0) + 1, f"{name}: {message}")
+    def wrong(self, name: str, message: str) -> NoReturn:
+        """Raise FileErrors at the field ``name``."""
+        column = self.text.find(orjson.dumps(name) + b":")
+        raise _at(self.path, self.number, max(column, 0) + 1, f"{name}: {message}")
 
 
 _NUMBER = (float, int)
@@ -210,6 +240,8 @@ _OPTIONAL = (
     ("usage", (dict,), "an object with input_tokens and output_tokens"),
     ("status", (int,), "a status code"),
     ("method", (str,), "a method such as POST"),
+    ("body_bytes", (int,), "a whole number"),
+    ("country", (str,), "a country such as DE"),
     ("duration_s", (int, float), "seconds"),
     ("traits", (dict,), "an object of keyed hashes"),
 )

@@ -34,6 +34,7 @@ class Prepared(NamedTuple):
     account: str
     ip: str | None
     ja4: str | None
+    country: str | None
     method: str
     path: str
     family: str
@@ -79,6 +80,7 @@ class Preparer:
             recorded.account,
             recorded.ip,
             ja4,
+            recorded.country,
             recorded.method,
             recorded.path,
             route.family.value if route is not None else "",
@@ -96,7 +98,9 @@ class Preparer:
     def _facts(self, route: Route, recorded: Recorded) -> RequestFacts:
         if not route.has_body:
             return RequestFacts(family=route.family, route=route.name, model="", makes_output=False)
-        size = len(orjson.dumps(recorded.body)) if self._body_bytes else 0
+        size = recorded.body_bytes
+        if size is None:
+            size = len(orjson.dumps(recorded.body)) if self._body_bytes else 0
         return facts_of(route, recorded.body, size)
 
 
