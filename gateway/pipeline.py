@@ -17,7 +17,7 @@ ends in exactly one event; nothing is forwarded that was not admitted.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.dialects import BodyEdit, edit_body, family_of, find_route, path_known, read_reply, read_request
@@ -212,7 +212,7 @@ class Decider:
         exchange.settled = True
         facts, plan, reader = exchange.facts, exchange.plan, exchange.reader
         if reader is not None:
-            exchange.usage = reader.usage()
+            exchange.usage = _within_cap(reader.usage(), exchange)
         if exchange.grant is None or plan is None:
             return
         usage = exchange.usage
@@ -368,6 +368,14 @@ _ASKS = frozenset({"user", "input"})
 """Roles of the texts that a reply answers."""
 
 _SHOWS_SIGNATURE = Standing(level=Level.SUSPECT, reasons=("shows the signature of an enforced cluster",))
+
+
+def _within_cap(usage: Usage, exchange: Exchange) -> Usage:
+    """What was counted on the wire, but no more than the request allowed: the model server holds to the cap."""
+    facts, grant = exchange.facts, exchange.grant
+    if usage.reported or grant is None or facts is None or facts.max_output_tokens is None:
+        return usage
+    return replace(usage, output_tokens=min(usage.output_tokens, grant.reserved.output_tokens))
 
 
 def _failed_free(exchange: Exchange, usage: Usage | None) -> bool:
