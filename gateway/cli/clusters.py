@@ -23,6 +23,7 @@ from gateway.clock import SystemClock
 from gateway.errors import DistillguardError
 from gateway.settings import Settings
 from gateway.standing import StandingTable, SubjectKind, Verb, open_standing
+from gateway.standing.rows import cluster_row, date, override_row, whole_cluster_row
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -66,7 +67,7 @@ def list_clusters(level: str | None, state_dir: Path | None, redis: str | None, 
     async def ask(table: StandingTable) -> list[ClusterView]:
         return table.clusters(time.time())
 
-    rows = [_row(view) for view in _run(state_dir, redis, ask) if level in (None, view.level.value)]
+    rows = [cluster_row(view) for view in _run(state_dir, redis, ask) if level in (None, view.level.value)]
     if as_json:
         _print_json(rows)
         return
@@ -91,12 +92,7 @@ def show(cluster: str, state_dir: Path | None, redis: str | None, *, as_json: bo
     view, audit = _run(state_dir, redis, ask)
     if view is None:
         raise _Unusable(f"{cluster}: got a cluster that is not known, expected one of `distillguard clusters list`")
-    touching = [one for one in audit if one.subject == cluster or one.subject in view.verdict.members]
-    row = _row(view) | {
-        "members": list(view.members),
-        "evidence": [dict(item) for item in view.verdict.evidence],
-        "audit": [_override_row(one) for one in touching],
-    }
+    row = whole_cluster_row(view, audit)
     if as_json:
         _print_json(row)
         return
@@ -150,10 +146,10 @@ def _decision(verb: Verb, help_text: str) -> None:
         except ValueError as error:
             raise _Unusable(f"{verb.value} {subject}: {error}") from None
         if as_json:
-            _print_json(_override_row(done))
+            _print_json(override_row(done))
         else:
             reach = f" and its {len(done.members)} accounts" if done.members else ""
-            click.echo(f"{verb.value}: {kind.value} {subject}{reach}, until {_date(done.until) or 'taken back'}")
+            click.echo(f"{verb.value}: {kind.value} {subject}{reach}, until {date(done.until) or 'taken back'}")
 
 
 _decision(Verb.CONFIRM, "It is a campaign: its accounts are treated as confirmed, whatever the analysis says.")
@@ -179,46 +175,9 @@ def _run(state_dir: Path | None, redis: str | None, work: Callable[[StandingTabl
         raise _Unusable(str(error)) from None
 
 
-def _row(view: ClusterView) -> dict[str, Any]:
-    """A cluster for people and programs."""
-    verdict = view.verdict
-    return {
-        "cluster": verdict.cluster,
-        "level": view.level.value,
-        "verdict": verdict.level.value,
-        "accounts": len(view.members),
-        "decided_at": _date(verdict.decided_at),
-        "expires_at": _date(verdict.expires_at),
-        "version": verdict.version,
-        "reasons": list(verdict.reasons),
-        "replaced_by": view.replaced_by,
-        "override": _override_row(view.override) if view.override else None,
-    }
-
-
-def _override_row(override: Override) -> dict[str, Any]:
-    """A decision for people and programs."""
-    return {
-        "id": override.id,
-        "verb": override.verb.value,
-        "kind": override.kind.value,
-        "subject": override.subject,
-        "who": override.who,
-        "why": override.why,
-        "at": _date(override.at),
-        "until": _date(override.until),
-        "accounts": len(override.members),
-    }
-
-
 def _words(item: dict[str, Any]) -> str:
     """One family's evidence on a line."""
     return ", ".join(f"{name} {value}" for name, value in item.items())
-
-
-def _date(time_s: float | None) -> str | None:
-    """RFC 3339, UTC, whole seconds."""
-    return None if time_s is None else datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _parse_until(text: str | None, now_s: float) -> float | None:
@@ -228,10 +187,10 @@ def _parse_until(text: str | None, now_s: float) -> float | None:
     if match := re.fullmatch(r"(\d+)([mhdw])", text):
         return now_s + int(match[1]) * _SECONDS[match[2]]
     try:
-        date = datetime.fromisoformat(text)
+        end = datetime.fromisoformat(text)
     except ValueError:
         raise _Unusable(f"--until: got {text!r}, expected 12h, 30d, 2w, or a date such as 2026-12-31") from None
-    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    return (end if end.tzinfo else end.replace(tzinfo=UTC)).timestamp()
 
 
 def _user() -> str:

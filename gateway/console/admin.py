@@ -10,7 +10,6 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING
 
-import orjson
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
@@ -19,6 +18,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import gateway
+from gateway.console.answers import answer, refusal
+from gateway.console.clusters import cluster_routes
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -40,6 +41,7 @@ def build_admin(rooms: Rooms) -> Starlette:
             Route("/readyz", admin.readyz),
             Route("/metrics", admin.metrics),
             Route("/api/status", admin.status),
+            *cluster_routes(rooms, admin.refused),
         ],
         exception_handlers={404: admin.not_found, 405: admin.not_found},
     )
@@ -52,12 +54,12 @@ class _Admin:
 
     async def livez(self, request: Request) -> Response:
         """200 while the event loop turns."""
-        return _json({"live": True})
+        return answer({"live": True})
 
     async def readyz(self, request: Request) -> Response:
         """200, or 503 with the reasons."""
         reasons = self.rooms.not_ready()
-        return _json({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+        return answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     async def metrics(self, request: Request) -> Response:
         """Prometheus' text format."""
@@ -66,39 +68,31 @@ class _Admin:
 
     async def status(self, request: Request) -> Response:
         """What runs here, with which policies, and how its rooms are."""
-        if (refusal := self._refusal(request)) is not None:
-            return refusal
-        return _json({"version": gateway.__version__, **self.rooms.status()})
+        if (refused := self.refused(request)) is not None:
+            return refused
+        return answer({"version": gateway.__version__, **self.rooms.status()})
 
     async def not_found(self, request: Request, error: Exception) -> Response:
         """One error shape for whatever is not here."""
         status = getattr(error, "status_code", 404)
-        return _error(status, f"{request.method} {request.url.path} is not served on the admin port")
+        return refusal(status, f"{request.method} {request.url.path} is not served on the admin port")
 
-    def _refusal(self, request: Request) -> Response | None:
+    def refused(self, request: Request) -> Response | None:
         """Why this caller may not use ``/api``, or ``None``."""
         token = self.rooms.settings.admin_token
         if not token:
             origin = request.headers.get("origin")
             if request.url.hostname not in _LOCAL_NAMES or (origin and not origin.startswith(_LOCAL_ORIGINS)):
-                return _error(403, "without DISTILLGUARD_ADMIN_TOKEN the API is for this machine only")
+                return refusal(403, "without DISTILLGUARD_ADMIN_TOKEN the API is for this machine only")
             return None
         address = request.client.host if request.client else "unknown"
         if not self._wrong.test(_WRONG_TOKENS, address):
-            return _error(429, "too many wrong tokens from this address; try again in a minute")
+            return refusal(429, "too many wrong tokens from this address; try again in a minute")
         given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
         if hmac.compare_digest(given, token.encode()):
             return None
         self._wrong.hit(_WRONG_TOKENS, address)
-        return _error(401, "expected 'Authorization: Bearer' with the admin token")
+        return refusal(401, "expected 'Authorization: Bearer' with the admin token")
 
 
 _LOCAL_ORIGINS = ("http://127.0.0.1", "http://localhost", "http://[::1]")
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(value, default=str), status, {"content-type": "application/json"})
-
-
-def _error(status: int, message: str) -> Response:
-    return _json({"error": {"status": status, "message": message}}, status)
