@@ -16,6 +16,7 @@ from gateway.analysis.book import PhraseBook
 from gateway.analysis.clusters import Cluster, ClusterBook
 from gateway.analysis.cohort import Cohort
 from gateway.analysis.config import MATCH_BITS, AnalysisConfig
+from gateway.analysis.replays import ReplayBook
 from gateway.types import Level
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Analyzer:
         self.config = config or AnalysisConfig()
         self.cohort = Cohort()
         self.book = PhraseBook(self.config.phrase_slots_log2)
+        self.replays = ReplayBook()
         self.found = ClusterBook(self.config)
         self._on_weighed = on_weighed
         self._known: dict[str, Mapping[str, Any]] = {}
@@ -72,6 +74,7 @@ class Analyzer:
     def observe(self, ts: float, account: str, traits: Mapping[str, Any]) -> None:
         """Enter one answered request of ``account`` at ``ts`` with its traits (``traits.extract``)."""
         number = self.cohort.see(ts, account, self._known.get(account, {}), traits)
+        self.replays.note(ts, number, traits, self.cohort)
         phrases = traits.get("ph")
         if not phrases:
             return
@@ -107,6 +110,8 @@ class Analyzer:
             self._look(self.book.rows(), now_s)
             self.looked_rows = self.book.kept
         self.looked_rows = min(self.looked_rows, self.book.kept)
+        for group in self.replays.groups(self.config.min_entities):
+            self._consider_replays(group, now_s)
         self.found.merge()
         return self.found.verdicts(self.cohort.names, now_s)
 
@@ -164,6 +169,50 @@ class Analyzer:
             self._watch(accounts, found, born_s, now_s)
         return found.combined < 1.0
 
+    def _consider_replays(self, group: list[int], now_s: float) -> None:
+        """Weigh accounts that show each other's signatures and conversations, and act on the grounds."""
+        accounts = [number for number in group if not self._is_exempt(number)]
+        holders = self.cohort.holders(accounts)
+        if len(holders) < self.config.min_entities:
+            return
+        cluster = self.found.same_as(accounts)
+        if cluster is not None and cluster.is_enforced:
+            self._take_replays(cluster, accounts, now_s)
+            return
+        inside = np.zeros(len(self.cohort), bool)
+        inside[accounts] = True
+        active = max(self.cohort.active_holders(now_s - _WINDOW_S), len(holders))
+        replay = evidence.rate_log_e(len(holders), active, self.config.benign_replay)
+        times = np.array([self.replays.linked_s[number] for number in holders])
+        found = grounds.weigh(
+            self.cohort,
+            holders,
+            inside,
+            self.config,
+            replay=evidence.hedge(replay, self.config.family_cap),
+            coordination=self._spread(holders, times, now_s),
+        )
+        if self._on_weighed is not None:
+            self._on_weighed(now_s, accounts, holders, found)
+        if found.suffice(self.config):
+            cluster = cluster or self.found.open(Level.SUSPECT, now_s)
+            self._raise(cluster, found, now_s)
+            self._take_replays(cluster, accounts, now_s)
+        elif found.combined >= self.config.watch_e:
+            self._watch(accounts, found, now_s, now_s)
+
+    def _take_replays(self, cluster: Cluster, accounts: list[int], now_s: float) -> None:
+        """Take in accounts that show a cluster's signatures, and the signatures that they show."""
+        self.found.join(cluster, accounts, now_s)
+        codes = self.replays.codes_of(accounts)
+        if codes != cluster.codes:
+            cluster.codes, cluster.renewed_s, cluster.changed = codes, now_s, True
+
+    def _raise(self, cluster: Cluster, found: grounds.Grounds, now_s: float) -> None:
+        """Begin to act on a cluster."""
+        cluster.level, cluster.first_enforced_s, cluster.renewed_s = Level.SUSPECT, now_s, now_s
+        cluster.reasons, cluster.evidence = found.words(), found.evidence()
+
     def _weigh(
         self,
         inside: NDArray[np.bool_],
@@ -220,8 +269,7 @@ class Analyzer:
         cluster = self.found.same_as(accounts)
         if cluster is None or cluster.is_enforced:
             cluster = self.found.open(Level.SUSPECT, born_s)
-        cluster.level, cluster.first_enforced_s, cluster.renewed_s = Level.SUSPECT, now_s, now_s
-        cluster.reasons, cluster.evidence = found.words(), found.evidence()
+        self._raise(cluster, found, now_s)
         cluster.members.clear()
         self._extend(cluster, rows, bits, now_s)
 
@@ -249,10 +297,14 @@ class Analyzer:
     def _coordination(
         self, holders: list[int], rows: templates.Rows, matched: NDArray[np.bool_], now_s: float
     ) -> float:
-        """E-value that the holders' first matching requests are spread evenly, whatever the hour at home."""
+        """The same of the holders' first matching requests."""
         accounts, first = np.unique(rows.account[matched], return_index=True)
         times = dict(zip(accounts.tolist(), rows.ts[matched][first].tolist(), strict=True))
         arrivals = np.array([times[number] for number in holders])
+        return self._spread(holders, arrivals, now_s)
+
+    def _spread(self, holders: list[int], arrivals: NDArray[np.float64], now_s: float) -> float:
+        """E-value that the holders' arrivals are spread evenly, whatever the hour at home."""
         expected = self.cohort.expected(holders, arrivals, float(arrivals.min()), now_s)
         return evidence.hedge(evidence.steady_log_e(expected, self.config.benign_steady), self.config.family_cap)
 

@@ -35,6 +35,8 @@ class Cluster:
     members: dict[int, float] = field(default_factory=dict)
     bits: dict[int, float] = field(default_factory=dict)
     """Signature: weight of each phrase, by the phrase's hash."""
+    codes: list[int] = field(default_factory=list)
+    """Signature: reasoning signatures and conversations that its accounts replayed."""
     first_enforced_s: float | None = None
     renewed_s: float = 0.0
     told_s: float = 0.0
@@ -129,6 +131,7 @@ class ClusterBook:
         for number, since_s in younger.members.items():
             older.members.setdefault(number, since_s)
         older.renewed_s = max(older.renewed_s, younger.renewed_s)
+        older.codes = [*older.codes, *younger.codes]
         older.replaces = [*older.replaces, younger.name, *younger.replaces]
         younger.merged_into, younger.changed, older.changed = older.name, False, True
 
@@ -163,7 +166,7 @@ class ClusterBook:
             reasons=cluster.reasons,
             replaces=tuple(cluster.replaces),
             evidence=cluster.evidence,
-            signatures={"ph": list(cluster.bits.items())} if cluster.is_enforced else {},
+            signatures={"ph": list(cluster.bits.items()), "codes": cluster.codes} if cluster.is_enforced else {},
         )
 
     def register(self, names: Sequence[str]) -> list[dict[str, Any]]:

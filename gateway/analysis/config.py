@@ -34,6 +34,9 @@ class AnalysisConfig:
     """Groups with this combined e-value are written down (level ``watch``) without consequences."""
     warm_up_s: float = 1.5 * 86_400.0
     """Templates that were there in the first day and a half are not called new."""
+    benign_replay: float = 0.01
+    """Share of the active account holders that show a conversation or signature of a stranger: in the benign
+    part of the development logs 0.8 % (composed conversations collide there), signatures none."""
     horizon_s: float = 45 * 86_400.0
     """Traits and members not seen for so long are forgotten: the length of the longest reported campaign."""
     verdict_s: float = 14 * 86_400.0

@@ -1,6 +1,6 @@
 """The grounds of a suspicion: what each family of evidence says about a group of accounts.
 
-*protocol*      one TLS fingerprint behind programs that do not share one
+*protocol*      one TLS fingerprint behind programs that do not share one; signatures and conversations of others
 *provenance*    what the sign-ups and exits have in common
 *coordination*  requests that do not follow the sun of the accounts' countries
 *content*       a template that is new and gathers unrelated holders faster than benign ones do
@@ -82,7 +82,7 @@ def weigh(
 ) -> Grounds:
     """Grounds for a group. ``members`` are numbers of accounts, one a holder, in the order in which they
     first matched; ``inside`` flags every account of the group, so that it is not its own cohort. ``given``
-    are e-values of families computed elsewhere (content, intent, coordination).
+    are e-values computed elsewhere: content, intent, coordination, and replay (a part of protocol).
     """
     logs = {kind: repeats(cohort, kind, members, inside, config.benign_share) for kind in (*PROVENANCE, "ja4")}
     return combine(logs, given, config)
@@ -94,11 +94,12 @@ def combine(logs: Mapping[str, float], given: Mapping[str, float], config: Analy
     """
     cap = config.family_cap
     hedged = {kind: evidence.hedge(value, cap) for kind, value in logs.items()}
+    replay = given.get("replay")
     address = evidence.average([hedged["snet"], hedged["net"]])
     families = {
-        "protocol": hedged["ja4"],
+        "protocol": hedged["ja4"] if replay is None else evidence.average([hedged["ja4"], min(cap, replay)]),
         "provenance": min(cap, evidence.product([hedged["mail"], hedged["phone"], hedged["hour"], address])),
-        **{name: min(cap, value) for name, value in given.items()},
+        **{name: min(cap, value) for name, value in given.items() if name != "replay"},
     }
     families = {name: 1.0 if name in config.silenced else value for name, value in families.items()}
     return Grounds(

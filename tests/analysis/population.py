@@ -16,6 +16,7 @@ from gateway.types import Family, Identity, RequestFacts, TextPart, Verdict
 
 DAY = 86_400.0
 START = 1_800_000_000.0 - 1_800_000_000.0 % DAY
+Event = tuple[float, str, dict[str, Any]]
 KEY = b"population" * 3
 COUNTRIES = ("DE", "US", "IN", "BR", "FR")
 PROGRAMS = tuple(f"program-{letter}/1.0" for letter in "abcdefghijkl")
@@ -127,7 +128,7 @@ class Population:
             names.add(self.add(text, since=day + self.rng.random() * 0.5, per_day=6.0, **linked, **client))
         return names
 
-    def events(self) -> list[tuple[float, str, dict[str, Any]]]:
+    def events(self) -> list[Event]:
         """(time, account, traits) in order of time."""
         extractor, found = TraitExtractor(KEY), []
         for customer in self.customers:
@@ -149,14 +150,16 @@ class Population:
                 now += rng.expovariate(customer.per_day / DAY)
         return sorted(found, key=lambda event: event[0])
 
-    def run(self, config: AnalysisConfig | None = None) -> tuple[Analyzer, list[Verdict]]:
+    def run(
+        self, config: AnalysisConfig | None = None, events: list[Event] | None = None
+    ) -> tuple[Analyzer, list[Verdict]]:
         """The analyzer after all events, and every verdict that it gave."""
         extractor = TraitExtractor(KEY)
         analyzer = Analyzer(config or SMALL)
         for customer in self.customers:
             analyzer.know(customer.name, extractor.account(customer.row))
         given: list[Verdict] = []
-        for ts, account, traits in self.events():
+        for ts, account, traits in self.events() if events is None else events:
             if analyzer.due(ts):
                 given.extend(analyzer.tick(ts))
             analyzer.observe(ts, account, traits)
@@ -170,3 +173,12 @@ SMALL = AnalysisConfig(phrase_slots_log2=18)
 def enforced(analyzer: Analyzer) -> set[str]:
     """Accounts in clusters that were ever enforced."""
     return {name for one in analyzer.clusters() if one["first_enforced_at"] is not None for name in one["members"]}
+
+
+def pass_round(people: Population, names: set[str], codes: int) -> list[Event]:
+    """The population's events, where the named accounts show each other's reasoning signatures."""
+    rng = Random(people.seed)
+    return [
+        (ts, account, {**traits, "sig": [10**9 + rng.randrange(codes)]} if account in names else traits)
+        for ts, account, traits in people.events()
+    ]

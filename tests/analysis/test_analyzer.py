@@ -8,7 +8,7 @@ from gateway.analysis.analyzer import Analyzer
 from gateway.analysis.signatures import Signatures
 from gateway.analysis.traits import TraitExtractor
 from gateway.types import Level, Verdict
-from tests.analysis.population import DAY, KEY, SMALL, START, Population, enforced
+from tests.analysis.population import DAY, KEY, SMALL, START, Population, enforced, pass_round
 
 Town = tuple[Population, set[str], set[str]]
 Seen = tuple[Analyzer, list[Verdict]]
@@ -141,3 +141,36 @@ def test_an_empty_analyzer_gives_no_verdict() -> None:
     assert analyzer.due(START + SMALL.tick_s)
     assert analyzer.tick(START + SMALL.tick_s) == []
     assert analyzer.clusters() == []
+
+
+def test_replayed_signatures_betray_a_pool_whose_texts_are_other_peoples() -> None:
+    people = Population(seed=12)
+    benign = people.benign(300)
+    pool = people.campaign(70, day=2.2, share=0.0)
+    analyzer, verdicts = people.run(events=pass_round(people, pool, codes=60))
+    assert len(enforced(analyzer) & pool) >= 0.9 * len(pool)
+    assert not enforced(analyzer) & benign
+    code = next(verdict.signatures["codes"][0] for verdict in reversed(verdicts) if verdict.signatures)
+    assert Signatures(verdicts).match({"sig": [code]}) is not None
+
+
+def test_people_who_pass_a_conversation_round_are_not_enforced() -> None:
+    people = Population(seed=13)
+    people.benign(300)
+    readers = people.viral(60, day=2.2)
+    analyzer, _ = people.run(events=pass_round(people, readers, codes=1))
+    assert enforced(analyzer) == set()
+
+
+def test_a_victim_whose_conversation_a_pool_copies_is_not_enforced() -> None:
+    people = Population(seed=14)
+    people.benign(300)
+    pool = people.campaign(70, day=2.2, share=0.0)
+    victim = people.add(lambda rng: str(rng.random()), since=1.0)
+    events = [
+        (ts, account, {**traits, "sig": [*traits.get("sig", []), 77]} if account in {*pool, victim} else traits)
+        for ts, account, traits in pass_round(people, pool, codes=60)
+    ]
+    analyzer, _ = people.run(events=events)
+    assert enforced(analyzer) & pool
+    assert victim not in enforced(analyzer)
