@@ -202,6 +202,8 @@ _BY_PATH: dict[str, tuple[Route, ...]] = {
     path: tuple(route for route in ROUTES if route.path == path) for path in {route.path for route in ROUTES}
 }
 # Model ids may contain slashes (organisation/name) but no dot segments, which an upstream might resolve.
+_SIGNS = {"%2F": "/", "%3A": ":", "%40": "@", "%2B": "+"}
+_ENCODED = re.compile("|".join(_SIGNS), re.IGNORECASE)
 _MODEL_ID = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._:@+-]{1,128}){1,4}\Z")
 
 
@@ -238,10 +240,18 @@ def family_of(path: str, headers: Headers) -> Family:
     return Family.OPENAI
 
 
+def _plain(path: str) -> str:
+    """The path with the signs of a model id that SDKs encode written out; any other encoding stays and fits nothing.
+
+    Dot segments are looked for behind it, so that an encoded slash hides none.
+    """
+    return _ENCODED.sub(lambda found: _SIGNS[found[0].upper()], path) if "%" in path else path
+
+
 def _rows(path: str) -> tuple[Route, ...]:
     rows = _BY_PATH.get(path)
     if rows is not None:
         return rows
-    if path.startswith("/v1/models/") and len(path) <= 512 and _MODEL_ID.match(path, len("/v1/models")):  # noqa: PLR2004 - longer than any id
+    if path.startswith("/v1/models/") and len(path) <= 512 and _MODEL_ID.match(_plain(path), len("/v1/models")):  # noqa: PLR2004 - longer than any id
         return tuple(route for route in _BY_PATH["/v1/models"] if route.has_id)
     return ()
