@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from gateway.errors import ConfigError
 from gateway.recording.segments import LATE_S, Segment, add_accounts, forget_old, seal_left_over
 from gateway.recording.sketch import Sketcher
 
@@ -45,7 +46,10 @@ class _Waiting(NamedTuple):
 
 
 class Recorder:
-    """Writes into ``folder`` until ``close``. ``policy`` tells what is kept now; ``key`` is the gateway's hash key."""
+    """Writes into ``folder`` until ``close``. ``policy`` tells what is kept now; ``key`` is the gateway's hash key.
+
+    Raises ConfigError where the folder cannot be written.
+    """
 
     def __init__(self, folder: Path, key: bytes, clock: Clock, policy: Callable[[], RecordingPolicy]) -> None:
         self.folder = folder
@@ -61,9 +65,13 @@ class Recorder:
         self._floor_ts = 0.0
         self._error: str | None = None
         self.recorded = self.dropped = 0
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        seal_left_over(folder)
-        self._segment = Segment(folder, clock.now(), self._floor_ts)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            seal_left_over(folder)
+            self._segment = Segment(folder, clock.now(), self._floor_ts)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(f"record: cannot write to {folder} ({reason}), expected a folder of our own") from None
         self._thread = threading.Thread(target=self._write_always, name="recording", daemon=True)
         self._thread.start()
 

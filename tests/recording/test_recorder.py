@@ -13,6 +13,7 @@ import pytest
 import zstandard
 
 from gateway.clock import ManualClock
+from gateway.errors import ConfigError
 from gateway.pipeline import Exchange
 from gateway.policy import RecordingPolicy, load_policies
 from gateway.recording import Recorder
@@ -240,3 +241,11 @@ def test_a_disk_that_takes_nothing_is_told_and_costs_no_request(
     assert rig.recorder.status()["ok"]
     rig.recorder.close()
     assert [row["id"] for row in recorded_rows(tmp_path)] == ["req_2"]
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError) as raised:
+        Rig(tmp_path / "file")
+    expected = f"record: cannot write to {tmp_path / 'file'} (File exists), expected a folder of our own"
+    assert str(raised.value) == expected
