@@ -15,7 +15,6 @@ import contextlib
 import logging
 import random
 from collections import OrderedDict
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -23,11 +22,11 @@ from gateway.budgets.breaker import Breaker
 from gateway.budgets.core import BucketBroken, Decision, Line, Renewal, Shapes
 from gateway.budgets.embedded import EmbeddedStore
 from gateway.budgets.joins import Joins
-from gateway.budgets.memory import MemoryStore
 from gateway.budgets.metrics import BudgetMetrics
 from gateway.budgets.redis_link import open_link
 from gateway.budgets.redis_store import RedisStore
 from gateway.budgets.refusals import balances, refuse, shadowed
+from gateway.budgets.shares import Shares
 from gateway.budgets.windows import SECOND_US
 from gateway.errors import StoreError
 from gateway.types import Amounts, Balance, Budget, Charge, Grant, OnStoreError, Refusal, RefusalKind
@@ -45,7 +44,6 @@ PROBE_S = 0.1
 RENEW_AFTER_S = 5.0
 PENDING = 20_000
 PENDING_PER_TURN = 256
-FALLBACK_BUCKETS = 100_000
 DENIED = "The service cannot check your limits at the moment. Please try again."
 
 
@@ -89,10 +87,9 @@ class Budgets:
         self._expected_workers = max(1, workers)
         self._workers = self._expected_workers
         self._breaker = Breaker((rng or random.SystemRandom()).random)
-        self._fallback = MemoryStore(clock, max_buckets=FALLBACK_BUCKETS)
         self._shapes = Shapes()
+        self._shares = Shares(clock, self._shapes)
         self._joins = Joins()
-        self._shares: dict[int, tuple[Budget, int, Budget]] = {}
         self._live: dict[str, Live] = {}
         self._pending: OrderedDict[str, tuple[tuple[Charge, ...], Amounts]] = OrderedDict()
         self._tasks: list[asyncio.Task[None]] = []
@@ -141,6 +138,7 @@ class Budgets:
             raise
         self._breaker.succeeded()
         self.metrics.store_seconds.observe(self._clock.monotonic() - started_s)
+        self._shares.heard(lines, decision)
         return self._answer(reservation, kept, amounts, floors, lines, decision)
 
     async def settle(self, grant: Grant, actual: Amounts) -> None:
@@ -151,9 +149,7 @@ class Budgets:
         if not grant.charges:
             return
         if grant.degraded:
-            shares = [charge for charge in grant.charges if _is_local(charge.budget)]
-            lines = self._shapes.lines([self._share(charge) for charge in shares], actual)
-            self._fallback.settle_now(grant.reservation, lines, self._fallback.now_us())
+            self._shares.settle(grant.reservation, grant.charges, actual, self._workers)
         await self._settle(grant.reservation, grant.charges, actual)
 
     async def refund(self, grant: Grant) -> None:
@@ -287,14 +283,13 @@ class Budgets:
         return answer
 
     def _by_shares(self, reservation: str, charges: tuple[Charge, ...], amounts: Amounts) -> Grant | Refusal:
-        shares = [self._share(charge) for charge in charges if _is_local(charge.budget)]
-        lines = self._shapes.lines(shares, amounts, floor_of(amounts))
-        decision = self._fallback.reserve_now(reservation, lines, self._fallback.now_us())
+        floors = floor_of(amounts)
+        lines, decision = self._shares.reserve(reservation, charges, amounts, floors, self._workers)
         if not decision.granted:
             self.metrics.decisions.labels("refused", "fallback").inc()
             return refuse(lines, decision)
         self.metrics.decisions.labels("granted", "fallback").inc()
-        self._live[reservation] = Live(charges, amounts, floor_of(amounts), self._clock.monotonic())
+        self._live[reservation] = Live(charges, amounts, floors, self._clock.monotonic())
         return Grant(
             reservation=reservation,
             balances=balances(lines, decision),
@@ -303,21 +298,6 @@ class Budgets:
             charges=charges,
             reserved=amounts,
         )
-
-    def _share(self, charge: Charge) -> Charge:
-        """The charge with this worker's share of the limit: rounded down, so that all shares are never over it."""
-        budget = charge.budget
-        found = self._shares.get(id(budget))
-        if found is None or found[0] is not budget or found[1] != self._workers:
-            burst = budget.window.burst // self._workers
-            none = budget.window.burst > 0 and burst == 0  # a burst of 0 would mean the whole limit
-            limit = 0 if none else budget.limit // self._workers
-            share = replace(budget, limit=limit, window=replace(budget.window, burst=burst))
-            if len(self._shares) > FALLBACK_BUCKETS:
-                self._shares.clear()
-            found = (budget, self._workers, share)
-            self._shares[id(budget)] = found
-        return Charge(budget=found[2], value=charge.value)
 
     async def _settle(self, reservation: str, charges: tuple[Charge, ...], actual: Amounts) -> bool:
         if self._breaker.is_open:
@@ -335,13 +315,15 @@ class Budgets:
         except asyncio.CancelledError:
             self._later(reservation, charges, actual)
             raise
+        self._shares.closed(reservation)
         return True
 
     def _later(self, reservation: str, charges: tuple[Charge, ...], actual: Amounts) -> None:
         """Keep a settlement for when the store is back; the first one kept for an id counts."""
         self._pending.setdefault(reservation, (charges, actual))
         while len(self._pending) > PENDING:
-            self._pending.popitem(last=False)
+            lost, _ = self._pending.popitem(last=False)
+            self._shares.closed(lost)
             self.metrics.uncharged.labels("store_down_too_long").inc()
         self.metrics.pending.set(len(self._pending))
 
@@ -385,7 +367,3 @@ def open_budgets(settings: Settings, clock: Clock, metrics: BudgetMetrics | None
 
 def _denies(budget: Budget) -> bool:
     return budget.on_store_error is OnStoreError.DENY and not budget.shadow
-
-
-def _is_local(budget: Budget) -> bool:
-    return budget.on_store_error is OnStoreError.LOCAL_SHARE

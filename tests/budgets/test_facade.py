@@ -345,6 +345,38 @@ async def test_a_share_of_a_burst_is_never_the_whole_burst_again(burst: int, wor
     assert sum(isinstance(answer, Grant) for answer in answers) == share
 
 
+async def test_a_store_that_is_away_for_a_moment_gives_nobody_a_second_budget() -> None:
+    """Both workers know that 4 of 10 are left: each may give 2 of them, not half of 10."""
+    scene = Scene(2)
+    of = charge(budget("b", 10, length_s=DAY_S))
+    for _ in range(6):
+        await scene.granted(of)
+    scene.store.away = True
+    answers = [await scene.ask(of) for _ in range(5)]
+    assert [isinstance(answer, Grant) for answer in answers] == [True, True, False, False, False]
+    for answer in answers[:2]:
+        assert isinstance(answer, Grant)
+        await scene.budgets.settle(answer, requests(1))
+    scene.store.away = False
+    await scene.recover()
+    assert await scene.left(of) == [2]
+    await scene.granted(of)  # the store's word counts again: one is left
+    scene.store.away = True
+    assert isinstance(await scene.ask(of), Refusal)  # half of one, rounded down
+
+
+async def test_an_exhausted_budget_stays_exhausted_while_the_store_is_away_until_its_window_is_over(
+    scene: Scene,
+) -> None:
+    of = charge(budget("b", 2, length_s=60))
+    await scene.granted(of)
+    await scene.granted(of)
+    scene.store.away = True
+    assert isinstance(await scene.ask(of), Refusal)
+    scene.clock.advance(61.0)
+    await scene.granted(of)
+
+
 async def test_a_share_is_given_back_by_settlement_too(scene: Scene) -> None:
     slots = charge(budget("slots", 1, algorithm=LEASE))
     scene.store.away = True

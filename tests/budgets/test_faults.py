@@ -116,7 +116,7 @@ async def test_the_rules_choice_is_what_happens_and_the_store_is_used_again(serv
         assert [isinstance(answer, Refusal) and answer.kind is RefusalKind.UNAVAILABLE for answer in denied] == [
             True
         ] * 4
-        assert [isinstance(answer, Grant) for answer in shared] == [True, True, False, False]
+        assert [isinstance(answer, Grant) for answer in shared] == [True, False, False, False]  # one of two is left
         assert not budgets.status()["ok"]
         for grant in (allowed[0], shared[0]):
             assert isinstance(grant, Grant)

@@ -74,7 +74,7 @@ async def test_admitted_is_at_most_the_limit_with_64_clients_and_a_killed_worker
         assert balances[0] == 0
         assert requests - held <= len(granted - refunded)
     with capsys.disabled():
-        print(  # noqa: T201 - the figures are to be measured and shown
+        print(
             f"\n64 clients, 2 processes: {len(granted)} granted, {len(refunded)} refunded, {held} held by the killed worker; "
             f"requests {len(granted - refunded)} of {requests}, tokens {tokens} of {most_tokens} "
             f"(bound {bound})"
