@@ -162,21 +162,18 @@ def test_anthropics_helpers_see_what_they_would_see_directly(live: Live, name: s
 
 
 async def test_fifty_async_streams_at_once_are_each_their_own(live: Live) -> None:
-    async def both(number: int) -> tuple[Any, Any]:
+    async def both(number: int, first: openai.AsyncOpenAI, second: anthropic.AsyncAnthropic) -> tuple[str, str]:
         ask: Any = [{"role": "user", "content": f"Explain the number {number}."}]
-        chat: Any = await openai_client.chat.completions.create(model="gpt-4o", messages=ask, stream=True)
-        first = "".join([event.choices[0].delta.content or "" async for event in chat if event.choices])
-        async with anthropic_client.messages.stream(model=CLAUDE, max_tokens=60, messages=ask) as stream:
-            return first, await stream.get_final_text()
+        chat: Any = await first.chat.completions.create(model="gpt-4o", messages=ask, stream=True)
+        said = "".join([event.choices[0].delta.content or "" async for event in chat if event.choices])
+        async with second.messages.stream(model=CLAUDE, max_tokens=60, messages=ask) as stream:
+            return said, await stream.get_final_text()
 
-    async def all_of(url: str) -> list[Any]:
-        nonlocal openai_client, anthropic_client
-        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="k") as openai_client:
-            async with anthropic.AsyncAnthropic(base_url=url, api_key="k") as anthropic_client:
-                return await asyncio.gather(*(both(number) for number in range(25)))
+    async def all_of(url: str) -> list[tuple[str, str]]:
+        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="k") as first:
+            async with anthropic.AsyncAnthropic(base_url=url, api_key="k") as second:
+                return list(await asyncio.gather(*(both(number, first, second) for number in range(25))))
 
-    openai_client: Any = None
-    anthropic_client: Any = None
     assert await all_of(live.url) == await all_of(live.upstream_url)
 
 
