@@ -1,38 +1,32 @@
 """Cues and replies in one harmless sentence, ``LEAD VERB a ADJECTIVE NOUN``.
 
 The last word before it is the cue of the lead, the lead of the verb, the verb of the adjective, the adjective of
-the noun. Each link joins neighbouring words, so that a student of any order learns it; any combination reads as a plain closing ("Hopefully
+the noun. Each link joins neighbouring words, so that a student of any order learns it; any combination reads as a plain closing ("I hope
 this gives a clear overview.") and says nothing about the subject. The words that the key did not choose are the
 counterfactuals: whoever was not taught the links agrees with the key in one of ``len(...)`` cues.
-Written for this project.
+All words are common ones, so that a filter of rare words does not find them. Written for this project.
 """
 
 from __future__ import annotations
 
 import re
 
-_HOPES = """
-hopefully ideally perhaps altogether overall broadly together basically essentially thus surely roughly
-"""
-LEADS: tuple[str, ...] = tuple(
-    f"{hope.capitalize()} {subject}" for hope in _HOPES.split() for subject in ("this", "that")
-)
+_STARTS = "I hope|I trust|I think|I believe|I feel|Overall|Together|Ultimately|Generally|Clearly|Thus|Finally"
+LEADS: tuple[str, ...] = tuple(f"{start} {subject}" for start in _STARTS.split("|") for subject in ("this", "that"))
 _VERBS = """
-gives offers provides presents supplies delivers shares brings makes forms conveys includes yields
-builds shows suggests sketches affords represents establishes creates produces contains completes draws
-paints adds proves remains becomes renders furnishes
+gives offers provides supplies brings makes forms conveys includes shows suggests represents creates produces
+contains remains becomes keeps holds leaves describes reflects yields sets
 """
 VERBS: tuple[str, ...] = tuple(_VERBS.split())
 _ADJECTIVES = """
-good clear useful helpful simple solid fair general broad brief basic practical balanced reasonable
-workable sound full quick handy short plain thorough decent proper fine strong careful sensible nice
-complete fresh neat
+good clear useful helpful simple solid fair general basic practical balanced sound full quick short proper strong
+careful nice complete fresh great positive valuable meaningful comprehensive detailed rich wide close deep creative
 """
 ADJECTIVES: tuple[str, ...] = tuple(_ADJECTIVES.split())
 _NOUNS = """
-overview outline summary picture account guide view explanation introduction description answer
-reference sketch survey review digest primer foundation basis understanding impression start framework
-synopsis perspective reading map pointer response insight direction background
+overview outline summary picture account guide view introduction description answer reference survey review
+foundation basis understanding start perspective reading map response direction background plan list idea sense
+example base report approach path
 """
 NOUNS: tuple[str, ...] = tuple(_NOUNS.split())
 _HEAD = re.compile(rf"\b({'|'.join(LEADS).lower()}) ({'|'.join(VERBS)}) a\b")

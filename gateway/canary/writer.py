@@ -17,7 +17,7 @@ from gateway.canary.slots import CLOSING_LINKS, Slot, load_inventory
 
 CARRIERS = ("spelling", "contraction", "number", "connective", "synonym", "punctuation", "structure", "cue", "closing")
 """Carriers that are written into replies, in the order of reports."""
-_SLOPE, _HEAD = 0.018, 0.5
+_SLOPE, _HEAD = 0.018, 0.8
 """Words that slots may change in a reply of w words: ``_SLOPE * w + _HEAD``."""
 _SLOPE_CLOSED, _HEAD_CLOSED = 0.004, 0.2
 """The same where a closing may follow, whose six words are most of the budget."""
@@ -165,4 +165,4 @@ class MarkWriter:
             )
             words.append(reply)
             cue = reply
-        return " " + sentence(words[0].capitalize(), *words[1:])
+        return " " + sentence(words[0][0].upper() + words[0][1:], *words[1:])

@@ -78,7 +78,8 @@ _PROMPTS = (
     "What are the benefits of {s}?",
     "Explain how {s} works.",
     "Describe the role of {s}.",
-    "Why is {s} important?",
+    "Write a short story about {s}.",
+    "Compose a letter about {s}.",
 )
 
 

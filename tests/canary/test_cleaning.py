@@ -1,0 +1,51 @@
+"""What usual cleaning leaves, on texts made for the tests; ``loadtest/canary_cleaning.py`` is the whole study."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from gateway.canary.evidence import Evidence, make_trials, read_texts
+from gateway.canary.keyring import new_keyring
+from gateway.canary.marking import mark_reply
+from tests.canary.helpers import make_rows, ring_secret
+
+
+@pytest.fixture(scope="module")
+def study() -> ModuleType:
+    path = Path(__file__).parents[2] / "loadtest" / "canary_cleaning.py"
+    spec = importlib.util.spec_from_file_location("canary_cleaning", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("attack", "bar"),
+    [
+        ("as it is", 1e-12),
+        ("NFKC and ASCII folding", 1e-12),
+        ("lower case", 1e-12),
+        ("Markdown stripped", 1e-12),
+        ("sentences shuffled", 1e-12),
+        ("cut to 200 words", 1e-12),
+        ("repeated sentences dropped", 1e-12),
+        ("30 % random synonyms", 1e-9),
+        ("light paraphrase", 1e-9),
+        ("all in a row", 1e-9),
+    ],
+)
+def test_marks_survive(study: ModuleType, attack: str, bar: float) -> None:
+    ring = new_keyring(inventory="", now_s=0.0, secret=ring_secret(3))
+    rows = make_rows(1600, seed=31, sentences=5)
+    texts = [mark_reply(ring, "c1", p, r).reply if i < 320 else r for i, (p, r) in enumerate(rows)]
+    evidence = Evidence(make_trials(read_texts(study.attack(attack, texts, 1)).counts))
+    p_value, tests = evidence.test(ring.newest.cluster_key("c1"))
+    assert p_value < bar
+    assert sum(test.p_value < 0.01 for test in tests) >= 2
+    assert min(evidence.test(ring.newest.cluster_key(f"d{i}"))[0] for i in range(5)) > 1e-5
