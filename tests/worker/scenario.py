@@ -53,7 +53,7 @@ class Town:
     campaign: frozenset[str]
 
 
-def build_town(seed: int = 5, *, customers: int = 90, pool: int = 24, days: int = 4) -> Town:
+def build_town(seed: int = 5, *, customers: int = 40, pool: int = 16, days: int = 4) -> Town:
     """The campaign begins on the third day: by then the population is known."""
     rng = random.Random(seed)
     words = ["".join(rng.choices(_SYLLABLES, k=rng.randint(1, 3))) for _ in range(3_000)]

@@ -116,14 +116,14 @@ async def test_verdicts_from_the_middle_of_an_old_log_are_held_back(
 async def test_what_a_person_decided_wins_and_stays_when_the_state_is_lost(
     folder: Path, make_session: MakeSession, town: Town, events: list[Event]
 ) -> None:
-    await write(folder, events[:-40])
+    await write(folder, events[:-20])
     session = await make_session()
     await read_all(session)
     name = campaign_of(session).cluster
     await session.keep()
     await session.standing.override(Verb.DISMISS, SubjectKind.CLUSTER, name, who="kim", why="a class", now_s=END_S)
     session.snapshot.unlink()
-    await write(folder, events[-40:])
+    await write(folder, events[-20:])
     again = await make_session()
     await read_all(again)
     view = again.standing.cluster(name, END_S)

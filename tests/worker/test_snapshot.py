@@ -40,7 +40,7 @@ def test_an_analyzer_goes_on_as_if_it_had_never_been_put_away(
         analyzer.know(row["account"], observer.account(row))
     found: dict[str, Verdict] = {}
     for number, event in enumerate(events):
-        if number % 217 == 100:
+        if number % 117 == 100:
             write_snapshot(path, State(analyzer=analyzer), KEY, event.ts)
             state = read_snapshot(path, KEY)
             assert state is not None
