@@ -125,10 +125,12 @@ async def run_worker(
     if on_ready is not None:
         on_ready(url_of(data), url_of(admin))
     log.info("serving", extra={"data": url_of(data), "admin": url_of(admin), "pid": os.getpid()})
-    await servers[0].serve(sockets=[data])
-    await rooms.stop()
-    servers[1].should_exit = True
-    await admin_task
+    try:
+        await servers[0].serve(sockets=[data])
+    finally:  # also where the caller cancels us, as the demo does
+        await rooms.stop()
+        servers[1].should_exit = True
+        await admin_task
     log.info("stopped", extra={"pid": os.getpid()})
     return 0
 

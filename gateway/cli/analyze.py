@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -65,8 +66,8 @@ async def _analyze(settings: Settings, *, once: bool, embedded: bool) -> dict[st
     def tell(status: dict[str, Any]) -> None:
         last.update(status)
         if embedded:
-            sys.stdout.buffer.write(orjson.dumps(status) + b"\n")
-            sys.stdout.buffer.flush()
+            with contextlib.suppress(BrokenPipeError):  # a killed gateway hears nothing; standard input says so
+                os.write(1, orjson.dumps(status) + b"\n")
 
     if embedded:
         threading.Thread(target=_end_with_parent, args=(loop, stop), daemon=True).start()

@@ -52,6 +52,7 @@ def run_demo(*, once: bool, port: int, admin_port: int, policies: Path | None) -
             state_dir=Path(folder) / "state",
             port=port,
             admin_port=admin_port,
+            log_level="error",
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_demo(settings, customers, console, once=once))
