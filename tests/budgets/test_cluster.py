@@ -11,7 +11,7 @@ from gateway.budgets.redis_link import open_link
 from gateway.budgets.redis_store import RedisStore
 from gateway.types import Amounts, Subject
 from tests.budgets.helpers import LEASE, budget, charge, lines, requests
-from tests.redis_server import running_redis
+from tests.redis_server import free_port, running_redis
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -26,12 +26,13 @@ ALL = [charge(MINE), charge(SLOTS), charge(THEIRS, "c1"), charge(budget("all", 9
 
 @pytest.fixture(scope="module")
 def cluster_url() -> Iterator[str]:
-    """Two nodes, half of the slots each."""
-    with running_redis("--cluster-enabled", "yes") as first, running_redis("--cluster-enabled", "yes") as second:
+    """Two nodes, half of the slots each. Their bus would listen 10,000 ports higher, which may be no port at all."""
+    on, bus = ("--cluster-enabled", "yes", "--cluster-port"), free_port()
+    with running_redis(*on, str(free_port())) as first, running_redis(*on, str(bus)) as second:
         with first.client() as one, second.client() as two:
             one.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
             two.execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
-            one.execute_command("CLUSTER", "MEET", "127.0.0.1", second.port)
+            one.execute_command("CLUSTER", "MEET", "127.0.0.1", second.port, bus)
             for client in (one, two):
                 while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
                     pass
