@@ -232,6 +232,8 @@ async def _embedded(settings: Settings, stop: asyncio.Event, *, once: bool, tell
     while not lock.take():
         if once:
             raise ConfigError(f"{folder}: another worker reads this state folder; stop it, or leave it to it")
+        if tell is not None:
+            tell({"ok": True, "standby": True})
         await _pause(stop, _TRY_AGAIN_S)
         if stop.is_set():
             return
@@ -257,6 +259,8 @@ async def _shared(settings: Settings, stop: asyncio.Event, *, once: bool, tell: 
                 _log.warning("analysis_store_away", extra={"reason": str(error)})
                 leads = False
             if not leads:
+                if tell is not None:
+                    tell({"ok": True, "standby": True})
                 await _pause(stop, _TRY_AGAIN_S)
                 continue
             _log.info("leading", extra={"worker": name})
