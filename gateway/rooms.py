@@ -225,6 +225,8 @@ class Rooms:
             return ["starting: the rooms are not open yet"]
         if not self.budgets.status()["ok"]:
             return ["store: the budgets' store cannot be asked; each budget's on_store_error decides"]
+        if self.identities.keys_outlived:
+            return ["keys: the key store is away for too long; keys are refused, as they may have been revoked"]
         return []
 
     def status(self) -> dict[str, object]:

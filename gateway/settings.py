@@ -34,9 +34,9 @@ class Secret(str):
 
 
 def _option(help_text: str, default: Any = None, **more: Any) -> Any:
-    """A field with the help text that the command line and the documentation show."""
+    """A field with the help text that the command line and the documentation show; ``hidden`` ones are not logged."""
     metadata = {"help": help_text, **more}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, repr=not more.get("hidden", False))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,10 @@ class Settings:
     admin_token: Secret = _option(
         "Token for /api and the console; without it the admin port is loopback only.", Secret()
     )
-    redis: str | None = _option("redis://, rediss://, redis+cluster:// or redis+sentinel:// URL of shared state.")
+    redis: str | None = _option(
+        "redis://, rediss://, redis+cluster:// or redis+sentinel:// URL of shared state.", hidden=True
+    )
+    """Hidden, because the URL may hold a password."""
     workers: int = _option("Worker processes; more than one needs --redis.", 1)
     accounts: Path | None = _option("Account directory: NDJSON, or CSV by its ending; .gz and .zst too.")
     state_dir: Path = _option("Where embedded state and events are kept.", Path(".distillguard"))

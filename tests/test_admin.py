@@ -112,3 +112,41 @@ async def test_a_start_that_failed_closes_what_it_opened_and_can_be_tried_again(
     await rooms.start()
     assert rooms.not_ready() == []
     await rooms.stop()
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://127.0.0.1:9090", 200),
+        ("http://localhost", 200),
+        ("http://[::1]:9090", 200),
+        ("http://localhost.evil.example", 403),
+        ("http://127.0.0.1.evil.example", 403),
+        ("http://localhost@evil.example", 403),
+        ("null", 403),
+        ("http://[", 403),
+    ],
+)
+async def test_an_origin_that_only_begins_like_this_machine_is_foreign(rooms: Rooms, origin: str, status: int) -> None:
+    async with client_of(rooms) as client:
+        assert (await client.get("/api/status", headers={"origin": origin})).status_code == status
+
+
+async def test_keys_whose_store_is_away_for_too_long_are_a_reason(
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(rooms.identities), "keys_outlived", True)
+    async with client_of(rooms) as client:
+        answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["reasons"][0].startswith("keys: ")
+
+
+def test_settings_show_no_secret() -> None:
+    given = {
+        "redis": "redis://:hunter2@h/0",
+        "admin_token": "hunter2",
+        "hash_key": "hunter2",
+        "upstream_api_key": "hunter2",
+    }
+    assert "hunter2" not in repr(Settings.load({}, **given))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -82,7 +83,7 @@ class _Admin:
         token = self.rooms.settings.admin_token
         if not token:
             origin = request.headers.get("origin")
-            if request.url.hostname not in _LOCAL_NAMES or (origin and not origin.startswith(_LOCAL_ORIGINS)):
+            if request.url.hostname not in _LOCAL_NAMES or (origin and not _is_local(origin)):
                 return refusal(403, "without DISTILLGUARD_ADMIN_TOKEN the API is for this machine only")
             return None
         address = request.client.host if request.client else "unknown"
@@ -95,4 +96,10 @@ class _Admin:
         return refusal(401, "expected 'Authorization: Bearer' with the admin token")
 
 
-_LOCAL_ORIGINS = ("http://127.0.0.1", "http://localhost", "http://[::1]")
+def _is_local(origin: str) -> bool:
+    """Whether a page of this machine asks; ``http://localhost.example`` is none."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    return parts.scheme == "http" and parts.username is None and parts.hostname in _LOCAL_NAMES

@@ -101,6 +101,11 @@ class Identities:
         """Whether only known credentials are answered."""
         return self._directory is not None or self._book.strict
 
+    @property
+    def keys_outlived(self) -> bool:
+        """Whether there are keys and their store has been away for so long that they are refused."""
+        return bool(self._book.records) and self._book.outlived(self._clock.monotonic())
+
     async def start(self) -> None:
         """Read the keys once and go on doing so in the background."""
         await asyncio.to_thread(self.refresh)
