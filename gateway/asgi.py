@@ -145,3 +145,51 @@ async def drain(receive: Receive) -> None:
                 seen += len(message.get("body", b""))
     except TimeoutError:
         return
+
+
+class Pinger:
+    """Keeps a silent stream alive: calls ``ping`` after each ``interval_s`` without a message.
+
+    A ping and a message never overlap: what comes while a ping is sent waits for it.
+    """
+
+    def __init__(self, ping: Callable[[], Awaitable[None]], interval_s: float) -> None:
+        self._ping = ping
+        self._interval_s = interval_s
+        self._loop = asyncio.get_running_loop()
+        self._last_s = self._loop.time()
+        self._sending = False
+        self._task: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(interval_s, self._look)
+
+    async def pass_on(self, send: Send, message: Message) -> None:
+        """Send a message, after a ping that is on its way."""
+        if self._task is not None and not self._task.done():
+            await asyncio.wait([self._task])
+        self._sending = True
+        try:
+            await send(message)
+        finally:
+            self._sending = False
+            self._last_s = self._loop.time()
+
+    def stop(self) -> None:
+        """No more pings."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _look(self) -> None:
+        silent_s = self._loop.time() - self._last_s
+        if silent_s >= self._interval_s and not self._sending:
+            self._task = self._loop.create_task(self._safely())
+            silent_s = 0.0
+        self._timer = self._loop.call_later(max(self._interval_s - silent_s, 0.01), self._look)
+
+    async def _safely(self) -> None:
+        try:
+            await self._ping()
+        except OSError:
+            return  # the caller is gone; whoever sends the next event finds out
+        finally:
+            self._last_s = self._loop.time()

@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gateway.asgi import drain, header, read_body, received_path, send_answer, too_large, worth_draining
+from gateway.asgi import Pinger, drain, header, read_body, received_path, send_answer, too_large, worth_draining
 from gateway.dialects import (
-    METERED_ENCODINGS,
     PING,
     allowed_methods,
     budget_headers,
     error_event,
     family_of,
+    metered_encodings,
     write_refusal,
 )
 from gateway.errors import (
@@ -42,8 +41,6 @@ from gateway.settings import Settings
 from gateway.types import Family, Outcome, Refusal, RefusalKind
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from gateway.asgi import ASGIApp, Message, Receive, Scope, Send
     from gateway.pipeline import Exchange
     from gateway.types import Headers
@@ -132,7 +129,7 @@ class _Call:
         self.send = send
         self.headers: Headers = list(scope["headers"])
         self.exchange: Exchange = rooms.pipeline.open(scope["method"], received_path(scope), self.headers)
-        self.pinger: _Pinger | None = None
+        self.pinger: Pinger | None = None
         self.received_bytes = 0
         self.started = False
         self.finished = False
@@ -303,7 +300,7 @@ class _Call:
             headers = self._marked_headers(headers, keep_length=reader.passes_bytes)
             if reader.is_stream and (interval_s := self.rooms.settings.ping_interval_s) > 0:
                 plain = header(headers, b"content-encoding") is None and header(headers, b"content-length") is None
-                self.pinger = _Pinger(self._ping, interval_s) if plain else None
+                self.pinger = Pinger(self._ping, interval_s) if plain else None
         self.started = True
         await self._pass({"type": "http.response.start", "status": message["status"], "headers": headers})
 
@@ -412,54 +409,6 @@ class _Call:
             return
 
 
-class _Pinger:
-    """Keeps a silent stream alive: calls ``ping`` after each ``interval_s`` without a message.
-
-    A ping and a message never overlap: what comes while a ping is sent waits for it.
-    """
-
-    def __init__(self, ping: Callable[[], Awaitable[None]], interval_s: float) -> None:
-        self._ping = ping
-        self._interval_s = interval_s
-        self._loop = asyncio.get_running_loop()
-        self._last_s = self._loop.time()
-        self._sending = False
-        self._task: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(interval_s, self._look)
-
-    async def pass_on(self, send: Send, message: Message) -> None:
-        """Send a message, after a ping that is on its way."""
-        if self._task is not None and not self._task.done():
-            await asyncio.wait([self._task])
-        self._sending = True
-        try:
-            await send(message)
-        finally:
-            self._sending = False
-            self._last_s = self._loop.time()
-
-    def stop(self) -> None:
-        """No more pings."""
-        self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-
-    def _look(self) -> None:
-        silent_s = self._loop.time() - self._last_s
-        if silent_s >= self._interval_s and not self._sending:
-            self._task = self._loop.create_task(self._safely())
-            silent_s = 0.0
-        self._timer = self._loop.call_later(max(self._interval_s - silent_s, 0.01), self._look)
-
-    async def _safely(self) -> None:
-        try:
-            await self._ping()
-        except OSError:
-            return  # the caller is gone; whoever sends the next event finds out
-        finally:
-            self._last_s = self._loop.time()
-
-
 def _upstream_failure(error: UpstreamError) -> Refusal:
     if isinstance(error, UpstreamTimeout):
         return Refusal(kind=RefusalKind.UPSTREAM_TIMEOUT, message="The model server did not answer in time.")
@@ -471,18 +420,6 @@ async def _refuse_unopened(scope: Scope, send: Send) -> None:
     family = family_of(received_path(scope), list(scope["headers"]))
     status, headers, body = write_refusal(family, _UNAVAILABLE, request_id="unopened", now_s=0.0)
     await send_answer(send, status, [*headers, (b"connection", b"close")], body)
-
-
-@lru_cache(maxsize=256)
-def metered_encodings(accepted: bytes) -> bytes:
-    """What of an ``accept-encoding`` a reply may come in so that it can be metered; ``identity`` where nothing is left.
-
-    >>> metered_encodings(b"lzw, gzip;q=0.5, *;q=0.1")
-    b'gzip;q=0.5'
-    """
-    parts = [part.strip() for part in accepted.split(b",")]
-    kept = [part for part in parts if part.split(b";", 1)[0].strip().lower() in _READABLE]
-    return b", ".join(kept) or b"identity"
 
 
 def _unsupported(encoding: bytes) -> Refusal:
@@ -500,4 +437,3 @@ _UNAVAILABLE = Refusal(
 _CUT = Refusal(kind=RefusalKind.UNAVAILABLE, message="The gateway is shutting down; send the request again.")
 _LENGTH = frozenset({b"content-length", b"transfer-encoding"})
 _ENCODINGS = frozenset({b"accept-encoding"})
-_READABLE = frozenset({*METERED_ENCODINGS, b"identity"})

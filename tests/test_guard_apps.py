@@ -20,9 +20,9 @@ import gateway
 from gateway.app import build_app
 from gateway.demo.live import serve_in_thread
 from gateway.demo.model import ModelServer
+from gateway.dialects import metered_encodings
 from gateway.errors import StoreError
 from gateway.events import list_segments, read_events
-from gateway.guard import metered_encodings
 from gateway.rooms import Rooms
 from gateway.settings import Settings
 from gateway.types import Event, Outcome

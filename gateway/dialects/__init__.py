@@ -11,7 +11,7 @@ they come, tells what to give the client, and meters what was spent.
 from __future__ import annotations
 
 from gateway.dialects.balances import budget_headers
-from gateway.dialects.decoding import METERED_ENCODINGS
+from gateway.dialects.decoding import METERED_ENCODINGS, metered_encodings
 from gateway.dialects.edit import BodyEdit, edit_body
 from gateway.dialects.prose import TextWriter
 from gateway.dialects.refusals import error_event, write_refusal
@@ -35,6 +35,7 @@ __all__ = [
     "facts_of",
     "family_of",
     "find_route",
+    "metered_encodings",
     "path_known",
     "read_reply",
     "read_request",

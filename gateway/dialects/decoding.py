@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import zstandard
@@ -128,6 +129,7 @@ if _brotli is not None:
     _DECODERS[b"br"] = _Brotli
 
 METERED_ENCODINGS = tuple(sorted(_DECODERS))
+_READABLE = frozenset({*METERED_ENCODINGS, b"identity"})
 """The content codings that can be metered here; a proxy offers no others to the upstream."""
 
 
@@ -137,3 +139,15 @@ def decoder_of(content_encoding: bytes) -> Decoder | None:
     if coding in {b"", b"identity"}:
         return None
     return _DECODERS.get(coding, _Unknown)()
+
+
+@lru_cache(maxsize=256)
+def metered_encodings(accepted: bytes) -> bytes:
+    """What of an ``accept-encoding`` a reply may come in so that it can be metered; ``identity`` where nothing is left.
+
+    >>> metered_encodings(b"lzw, gzip;q=0.5, *;q=0.1")
+    b'gzip;q=0.5'
+    """
+    parts = [part.strip() for part in accepted.split(b",")]
+    kept = [part for part in parts if part.split(b";", 1)[0].strip().lower() in _READABLE]
+    return b", ".join(kept) or b"identity"
