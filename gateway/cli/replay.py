@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +43,10 @@ def replay(
     was stopped leaves none of its own; with --resume it begins again, and one that was done is not done twice.
     """
     from gateway.policy import load_policies
-    from gateway.replay import Job, finished, run_replay
+    from gateway.replay import GC_SELDOM, Job, finished, run_replay
 
+    gc.freeze()
+    gc.set_threshold(*GC_SELDOM)
     job = Job(policies=load_policies(policies), accounts=accounts, requests=requests, texts=texts, out=out)
     summary = finished(job) if resume else None
     if summary is None:

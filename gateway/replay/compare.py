@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from scipy.special import betaincinv
 
-from gateway.replay.engine import KEY, Replay
-from gateway.replay.feed import Source, feed
+from gateway.errors import ConfigError
+from gateway.files import STDIN
+from gateway.replay.engine import Replay
+from gateway.replay.feed import feed
 from gateway.replay.log import read_accounts
-from gateway.replay.output import asks_size
+from gateway.replay.output import source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from gateway.policy import PolicySet
     from gateway.replay.engine import Decision
+    from gateway.replay.feed import Batch, Source
 
 _STOPPED = frozenset({"throttle", "refuse"})
 _NOBODY = "(none)"
@@ -155,11 +158,27 @@ async def compare_policies(
     known = read_accounts(accounts)
     before, after = Replay(old, known), Replay(new, known)
     comparison = Comparison()
-    source = Source(requests, texts, KEY, asks_size(old) or asks_size(new))
-    with contextlib.closing(feed(source, apart=apart)) as batches:
-        for batch in batches:
-            for request in batch.requests:
+    sources = [source_of(policies, known, accounts, requests, texts) for policies in (old, new)]
+    with contextlib.ExitStack() as stack:
+        for one, two in _lockstep(sources, stack, apart=apart):
+            for index, request in enumerate(one.requests):
+                before.apply(one.verdicts.get(index, ()))
+                after.apply(two.verdicts.get(index, ()))
                 comparison.add(request.account, await before.step(request), await after.step(request))
             if on_step is not None:
-                on_step(comparison.requests, batch.position)
+                on_step(comparison.requests, one.position)
     return comparison
+
+
+def _lockstep(
+    sources: list[Source], stack: contextlib.ExitStack, *, apart: bool | None
+) -> Iterable[tuple[Batch, Batch]]:
+    """The same batches for both sets, each with its verdicts: read once where both ask the same of the analysis."""
+    size = any(source.body_bytes for source in sources)
+    one, two = (source._replace(body_bytes=size) for source in sources)
+    first = stack.enter_context(contextlib.closing(feed(one, apart=apart)))
+    if one == two:
+        return ((batch, batch) for batch in first)
+    if str(one.requests) == STDIN:
+        raise ConfigError("requests: got - and two policy sets with different analyses, expected a file to read twice")
+    return zip(first, stack.enter_context(contextlib.closing(feed(two, apart=apart))), strict=True)

@@ -3,25 +3,25 @@
 The pipeline, the policies, the budgets (in memory) and the analysis are those of ``serve``. What differs:
 accounts are known by their id instead of a credential; a request that is answered is settled at once with
 the usage that the log tells (so budgets of concurrency never refuse; ``tally`` models what was open together);
-analysis passes run between two requests instead of beside them.
+verdicts come between two requests (``analyse`` makes them; it sees every request that has facts, whatever is
+decided on it, so it needs nothing of what happens here).
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from gateway.analysis.analyzer import Analyzer
-from gateway.analysis.config import AnalysisConfig
-from gateway.budgets import Budgets, Estimator, MemoryStore
+from gateway.budgets import Estimator
 from gateway.clock import ManualClock
 from gateway.dialects import family_of
 from gateway.errors import RequestRefused
 from gateway.observer import RequestObserver
 from gateway.pipeline import Decider, Exchange
+from gateway.replay.budgets import ReplayBudgets
 from gateway.replay.prepare import facts_from
 from gateway.standing import StandingTable
-from gateway.types import Family, Identity, Level, Outcome, RefusalKind, RequestFacts, Usage
+from gateway.types import Family, Identity, Outcome, RefusalKind, RequestFacts, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -73,30 +73,27 @@ class _Observer(RequestObserver):
 
 
 class Replay:
-    """One replay. Feed it with ``step``; ask ``clusters`` at the end. ``analyse`` False: standings stay none."""
+    """One replay: fed with verdicts (``apply``) and requests (``step``), in the order of the log."""
 
-    def __init__(self, policies: PolicySet, accounts: Accounts, *, analyse: bool = True) -> None:
+    def __init__(self, policies: PolicySet, accounts: Accounts) -> None:
         self.clock = ManualClock()
         self.policies = policies
         self._accounts = accounts
         self._standing = StandingTable(clock=self.clock)
         self._observer = _Observer(KEY, self._standing)
-        self._analyser = Analyser(policies, accounts, self._observer, self._standing) if analyse else None
         self._identities: dict[tuple[str | None, ...], Identity] = {}
         self._decider = Decider(
             policies=_Policies(policies),
             standing=self._standing,
-            budgets=Budgets(MemoryStore(self.clock), self.clock),
+            budgets=ReplayBudgets(self.clock),
             estimator=Estimator(),
             observer=self._observer,
             clock=self.clock,
         )
 
     async def step(self, request: Prepared) -> Decision:
-        """Decide on one request, settle it, let the analysis see it."""
+        """Decide on one request and settle it."""
         self.clock.move_to(request.ts)
-        if self._analyser is not None:
-            self._analyser.pass_if_due(request.ts)
         exchange = self._open(request)
         self._observer.prepared = request.traits
         try:
@@ -106,8 +103,6 @@ class Replay:
             action = "throttle" if refused.refusal.kind in _THROTTLED else "refuse"
             rule = refused.refusal.rule
         await self._decider.settle(exchange)
-        if exchange.facts is not None and self._analyser is not None and request.traits is not None:
-            self._analyser.observe(request, exchange.identity)
         return self._told(exchange, request, action, rule)
 
     async def _decide(self, exchange: Exchange, request: Prepared) -> tuple[Action, str | None]:
@@ -169,64 +164,9 @@ class Replay:
             _shadowed(exchange),
         )
 
-    def clusters(self) -> list[dict[str, Any]]:
-        """Every cluster that ever existed, with its last membership."""
-        return [] if self._analyser is None else self._analyser.clusters()
-
-
-class Analyser:
-    """The analysis beside a replay: sees what was answered, gives verdicts to the table of standings."""
-
-    def __init__(
-        self, policies: PolicySet, accounts: Accounts, observer: RequestObserver, standing: StandingTable
-    ) -> None:
-        wanted = policies.analysis
-        self._analyzer = Analyzer(
-            AnalysisConfig(alpha=wanted.alpha, families=wanted.families, horizon_s=wanted.horizon_s)
-        )
-        self._policies = policies
-        self._accounts = accounts
-        self._observer = observer
-        self._standing = standing
-        self._observed: dict[str, bool] = {}
-        self._seen: dict[str, dict[str, Any]] = {}
-
-    def observe(self, request: Prepared, identity: Identity | None) -> None:
-        """Enter one request, unless its account is exempt from the analysis."""
-        account = request.account
-        observed = self._observed.get(account)
-        if observed is None:
-            observed = identity is not None and not self._policies.exempt_from_analysis(identity)
-            self._observed[account] = observed
-            if observed:
-                self._analyzer.know(account, self._observer.account(self._accounts.rows.get(account, {})))
-        if observed and request.traits is not None:
-            self._analyzer.observe(request.ts, account, request.traits)
-
-    def pass_if_due(self, now_s: float) -> None:
-        """A pass of the analysis where one is due."""
-        if self._analyzer.due(now_s):
-            verdicts = self._analyzer.tick(now_s)
-            self._standing.apply(verdicts)
-            self._note(verdicts, now_s)
-
-    def _note(self, verdicts: Iterable[Verdict], now_s: float) -> None:
-        """Remember clusters, so that one that is merged away later is still told."""
-        for verdict in verdicts:
-            told = self._seen.setdefault(verdict.cluster, {"cluster": verdict.cluster, "first_enforced_at": None})
-            told |= {
-                "members": list(verdict.members),
-                "level": verdict.level.value,
-                "evidence": list(verdict.evidence or verdict.reasons),
-            }
-            if told["first_enforced_at"] is None and verdict.level.rank >= Level.SUSPECT.rank:
-                told["first_enforced_at"] = now_s
-
-    def clusters(self) -> list[dict[str, Any]]:
-        """Those that the analysis has, then those that it no longer has."""
-        current = self._analyzer.clusters()
-        names = {cluster["cluster"] for cluster in current}
-        return [*current, *(told for name, told in self._seen.items() if name not in names)]
+    def apply(self, verdicts: Iterable[Verdict]) -> None:
+        """Take over what the analysis found, from the next request on."""
+        self._standing.apply(verdicts)
 
 
 def _shadowed(exchange: Exchange) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.files import STDIN, sync_folder, write_atomically
+from gateway.replay.analyse import analysis_plan
 from gateway.replay.engine import KEY, Replay
 from gateway.replay.feed import Source, feed
 from gateway.replay.log import log_files, read_accounts, texts_beside
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from gateway.policy import PolicySet
     from gateway.replay.engine import Decision
+    from gateway.replay.log import Accounts
 
 DECISIONS = "decisions.ndjson.gz"
 CLUSTERS = "clusters.json"
@@ -93,26 +95,31 @@ async def run_replay(job: Job, on_step: Callable[[int, int], None] | None = None
     started_s = time.perf_counter()
     job.out.mkdir(parents=True, exist_ok=True)
     partial = job.out / _PARTIAL
-    replay = Replay(job.policies, read_accounts(job.accounts))
     tally = Tally()
     try:
-        await _decide_all(job, replay, tally, partial, on_step)
-        summary = _summary(job, replay, tally, time.perf_counter() - started_s)
-        _publish(job.out, partial, replay.clusters(), summary)
+        clusters = await _decide_all(job, tally, partial, on_step)
+        summary = _summary(job, clusters, tally, time.perf_counter() - started_s)
+        _publish(job.out, partial, clusters, summary)
     finally:
         partial.unlink(missing_ok=True)
     return summary
 
 
 async def _decide_all(
-    job: Job, replay: Replay, tally: Tally, partial: Path, on_step: Callable[[int, int], None] | None
-) -> None:
-    source = Source(job.requests, job.texts, KEY, asks_size(job.policies))
-    waiting: list[bytes] = []
+    job: Job, tally: Tally, partial: Path, on_step: Callable[[int, int], None] | None
+) -> list[dict[str, Any]]:
+    """Decide on every request; returns the clusters."""
+    accounts = read_accounts(job.accounts)
+    replay = Replay(job.policies, accounts)
+    source = source_of(job.policies, accounts, job.accounts, job.requests, job.texts)
+    clusters: list[dict[str, Any]] = []
     with contextlib.closing(feed(source, apart=job.apart)) as batches, partial.open("wb") as raw:
         with gzip.GzipFile(DECISIONS, "wb", compresslevel=1, fileobj=raw, mtime=0) as file:
+            waiting: list[bytes] = []
             for batch in batches:
-                for request in batch.requests:
+                for index, request in enumerate(batch.requests):
+                    if index in batch.verdicts:
+                        replay.apply(batch.verdicts[index])
                     decision = await replay.step(request)
                     tally.add(decision, request)
                     waiting.append(_line(decision))
@@ -121,9 +128,16 @@ async def _decide_all(
                     waiting.clear()
                     if on_step is not None:
                         on_step(tally.requests, batch.position)
+                clusters = batch.clusters or clusters
             file.write(b"".join(waiting))
         raw.flush()
         os.fsync(raw.fileno())
+    return clusters
+
+
+def source_of(policies: PolicySet, accounts: Accounts, file: Path, requests: Path, texts: Path | None) -> Source:
+    """What a replay of ``requests`` under ``policies`` is fed with; ``accounts`` were read from ``file``."""
+    return Source(requests, file, texts, KEY, asks_size(policies), analysis_plan(policies, accounts))
 
 
 def asks_size(policies: PolicySet) -> bool:
@@ -132,8 +146,7 @@ def asks_size(policies: PolicySet) -> bool:
     return any(condition is not None and "body_bytes" in condition.names for condition in conditions)
 
 
-def _summary(job: Job, replay: Replay, tally: Tally, seconds: float) -> dict[str, Any]:
-    clusters = replay.clusters()
+def _summary(job: Job, clusters: list[dict[str, Any]], tally: Tally, seconds: float) -> dict[str, Any]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return {
         "policy": job.policies.hash,
