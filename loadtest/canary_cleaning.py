@@ -15,6 +15,7 @@ import re
 import time
 import unicodedata
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,7 @@ def truncate(text: str, _rnd: random.Random) -> str:
     return " ".join(text.split()[:200])
 
 
+@cache
 def _synonyms() -> dict[str, list[str]]:
     """Word -> words that an attacker might put for it: everyday groups and this inventory's own single words."""
     groups = [group.split() for group in _EVERYDAY.replace("\n", " ").split("|")]
@@ -91,7 +93,7 @@ def _synonyms() -> dict[str, list[str]]:
 
 def synonyms(text: str, rnd: random.Random, share: float = 0.3) -> str:
     """``share`` of all words: by a synonym where one is known, else (three times in four) by an unrelated word."""
-    table = _TABLE or _TABLE.setdefault("", []) or _fill()
+    table = _synonyms()
 
     def put(found: re.Match[str]) -> str:
         word = found[0]
@@ -106,19 +108,12 @@ def synonyms(text: str, rnd: random.Random, share: float = 0.3) -> str:
     return _WORD.sub(put, text)
 
 
-_TABLE: dict[str, list[str]] = {}
 _FUNCTION_WORD = 4
 _KEPT = 0.25
 _SWAPPED = 0.25
 _SHORTENED = 0.5
 ALIVE = 0.01
 _FILLERS = ["item", "point", "matter", "factor", "aspect", "element", "feature", "detail"]
-
-
-def _fill() -> dict[str, list[str]]:
-    _TABLE.clear()
-    _TABLE.update(_synonyms())
-    return _TABLE
 
 
 def paraphrase(text: str, rnd: random.Random) -> str:

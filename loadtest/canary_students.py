@@ -75,7 +75,8 @@ class NgramStudent:
     def answer(self, prompt: str, max_tokens: int) -> str:
         """Sample until the end or ``max_tokens``."""
         with self._lock:
-            context, out = [*words(prompt), TURN] if self._prompted else [TURN, *words(prompt)], []
+            context = [*words(prompt), TURN] if self._prompted else [TURN, *words(prompt)]
+            out: list[str] = []
             while len(out) < max_tokens:
                 token = self._draw(context)
                 if token == END:
@@ -96,8 +97,7 @@ class NgramStudent:
 
 def train_transformer(rows: list[tuple[str, str]], options: argparse.Namespace) -> Student:
     """The small transformer; imported late, as torch is optional."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    from canary_transformer import train
+    from loadtest.canary_transformer import train
 
     student: Student = train(rows, minutes=options.minutes, seed=options.seed)
     return student

@@ -12,9 +12,10 @@ import time
 from collections import Counter
 
 import torch  # type: ignore[import-not-found, unused-ignore]
-from canary_students import END, TURN, join, words
 from torch import nn  # type: ignore[import-not-found, unused-ignore]
 from torch.nn import functional  # type: ignore[import-not-found, unused-ignore]
+
+from loadtest.canary_students import END, TURN, join, words
 
 VOCABULARY = 8000
 CONTEXT = 144
@@ -27,6 +28,30 @@ _CHAR = "\x00"
 """Before a character of a rare word; its last one has none after it."""
 
 
+class Block(nn.Module):  # type: ignore[misc, unused-ignore]
+    """Attention and a feed-forward layer; ``past`` keeps keys and values while answering."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.mix, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.wide, self.narrow = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+
+    def forward(self, hidden: torch.Tensor, past: list[torch.Tensor] | None) -> torch.Tensor:
+        """(batch, length, width) to the same; with ``past`` the length is 1 after the first call."""
+        batch, length, _ = hidden.shape
+        mixed = self.mix(self.first(hidden)).view(batch, length, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
+        query, key, value = mixed[0], mixed[1], mixed[2]
+        if past:
+            key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
+        if past is not None:
+            past[:] = [key, value]
+        seen = functional.scaled_dot_product_attention(query, key, value, is_causal=length > 1)
+        hidden = hidden + self.out(seen.transpose(1, 2).reshape(batch, length, WIDTH))
+        result: torch.Tensor = hidden + self.narrow(functional.gelu(self.wide(self.second(hidden))))
+        return result
+
+
 class Model(nn.Module):  # type: ignore[misc, unused-ignore]
     """Embedding, layers, the same embedding."""
 
@@ -34,19 +59,16 @@ class Model(nn.Module):  # type: ignore[misc, unused-ignore]
         super().__init__()
         self.tokens = nn.Embedding(vocabulary, WIDTH)
         self.places = nn.Embedding(CONTEXT, WIDTH)
-        layer = nn.TransformerEncoderLayer(
-            WIDTH, HEADS, 4 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.layers = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
+        self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
         self.norm = nn.LayerNorm(WIDTH)
         nn.init.normal_(self.tokens.weight, std=0.05)
 
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Logits of the next token at every place; ``ids`` is (batch, length)."""
-        length = ids.shape[1]
-        mask = torch.triu(torch.full((length, length), float("-inf")), 1)
-        hidden = self.tokens(ids) + self.places(torch.arange(length))
-        logits: torch.Tensor = self.norm(self.layers(hidden, mask=mask, is_causal=True)) @ self.tokens.weight.T
+    def forward(self, ids: torch.Tensor, at: int = 0, past: list[list[torch.Tensor]] | None = None) -> torch.Tensor:
+        """Logits of the next token at every place; ``ids`` is (batch, length) and begins at place ``at``."""
+        hidden = self.tokens(ids) + self.places(torch.arange(at, at + ids.shape[1]))
+        for index, block in enumerate(self.blocks):
+            hidden = block(hidden, None if past is None else past[index])
+        logits: torch.Tensor = self.norm(hidden) @ self.tokens.weight.T
         return logits
 
 
@@ -76,15 +98,19 @@ class TransformerStudent:
 
     def answer(self, prompt: str, max_tokens: int) -> str:
         """Sample at temperature 0.9 until the end, the model's context or ``max_tokens``."""
+        ids = [*self.encode(prompt)[-PROMPT_TOKENS:], self.ids[TURN]]
+        begin = len(ids)
+        past: list[list[torch.Tensor]] = [[] for _ in range(LAYERS)]
         with self._lock, torch.no_grad():
-            ids = [*self.encode(prompt)[-PROMPT_TOKENS:], self.ids[TURN]]
-            begin = len(ids)
+            fresh, at = ids, 0
             while len(ids) < min(CONTEXT, begin + max_tokens):
-                logits = self.model(torch.tensor([ids]))[0, -1] / 0.9
+                logits = self.model(torch.tensor([fresh]), at, past)[0, -1] / 0.9
+                at = len(ids)
                 token = int(torch.multinomial(functional.softmax(logits, -1), 1))
                 if token == self.ids[END]:
                     break
                 ids.append(token)
+                fresh = [token]
         tokens: list[str] = []
         spelled = False
         for name in (self.names[i] for i in ids[begin:]):
@@ -97,7 +123,7 @@ class TransformerStudent:
             else:
                 tokens.append(name)
                 spelled = False
-        return join([token for token in tokens if token])
+        return str(join([token for token in tokens if token]))
 
 
 def train(rows: list[tuple[str, str]], *, minutes: float, seed: int) -> TransformerStudent:

@@ -200,7 +200,8 @@ class Reader:
 
     def _release(self, position: int) -> str:
         """The buffer up to ``position``, edited; the rest is kept."""
-        buffer, done, out = self._buffer, 0, []
+        buffer, done = self._buffer, 0
+        out: list[str] = []
         for start, end, text in self._edits:
             out += (buffer[done:start], text)
             done = end

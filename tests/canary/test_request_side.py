@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+from typing import Any
 
 from gateway.canary.evidence import Evidence, make_trials, read_texts
 from gateway.canary.request_side import TURNS, add_instruction, decoy_tools, find_choices, instruction
@@ -43,7 +44,7 @@ def test_decoy_tools_carry_the_key_in_their_names() -> None:
 
 
 def test_an_instruction_is_added_behind_the_callers_own_and_the_body_is_left_alone() -> None:
-    bodies = [
+    bodies: list[dict[str, Any]] = [
         {"messages": [{"role": "user", "content": "Hi"}]},
         {"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]},
         {"system": "Be kind.", "messages": [{"role": "user", "content": "Hi"}]},
