@@ -41,6 +41,7 @@ class EmbeddedStore(MemoryStore):
         self._journal = Journal(folder / "budgets.journal")
         self._rewriting: Iterator[Entry] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._failing = False
         self.dirty = set()
         self.changed = set()
 
@@ -55,7 +56,7 @@ class EmbeddedStore(MemoryStore):
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        self.flush()
+        self._try_flush()
         self._journal.close()
 
     def load(self) -> None:
@@ -73,12 +74,30 @@ class EmbeddedStore(MemoryStore):
         self._journal.rewrite(self._entries(list(self._buckets), list(self._moved)))
 
     def flush(self) -> None:
-        """Write what changed since the last flush; a step of a rewrite under way."""
+        """Write what changed since the last flush; a step of a rewrite under way.
+
+        Raises OSError; then what changed is kept for the next flush, and the rewrite is given up.
+        """
         assert self.dirty is not None
         assert self.changed is not None
         keys, ids = self.dirty, self.changed
         self.dirty, self.changed = set(), set()
-        self._journal.append(self._entries(keys, ids))
+        try:
+            self._journal.append(self._entries(keys, ids))
+        except OSError:
+            self.dirty |= keys
+            self.changed |= ids
+            self._rewriting = None
+            raise
+        try:
+            self._rewrite_on()
+        except OSError:
+            self._rewriting = None
+            self._journal.give_up_rewrite()
+            raise
+
+    def _rewrite_on(self) -> None:
+        """Begin a rewrite where it is time, or take the next step of one."""
         if self._journal.wants_rewrite:
             self._journal.begin_rewrite()
             self._rewriting = self._entries(list(self._buckets), [*self._moved, *self._open])
@@ -92,10 +111,21 @@ class EmbeddedStore(MemoryStore):
     async def _keep_flushing(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
-            try:
-                self.flush()
-            except OSError:
-                log.exception("budgets.journal: could not be written; what is spent now is lost by a restart")
+            self._try_flush()
+
+    def _try_flush(self) -> None:
+        """Flush; of a row of failures the first is logged."""
+        try:
+            self.flush()
+        except OSError as error:
+            if not self._failing:
+                log.error(  # noqa: TRY400 - no trace wanted
+                    "budgets.journal: could not be written; until it can, what is spent is lost by a restart",
+                    extra={"reason": str(error)},
+                )
+            self._failing = True
+        else:
+            self._failing = False
 
     def _entries(self, keys: Iterable[str], ids: Iterable[str]) -> Iterator[Entry]:
         return chain(map(self._bucket_entry, keys), map(self._other_entry, ids))

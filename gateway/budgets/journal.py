@@ -8,6 +8,7 @@ one, when it has grown to twice what it was after the last time.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
@@ -31,6 +32,7 @@ class Journal:
         self._next: IO[bytes] | None = None
         self._bytes = 0
         self._compacted_bytes = 0
+        self._torn = False
 
     def read(self) -> Iterator[Entry]:
         """Every whole entry, oldest first; nothing if there is no file."""
@@ -52,11 +54,23 @@ class Journal:
         self.end_rewrite()
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Write entries with one call to the system, to a rewrite under way too."""
+        """Write entries with one call to the system, to a rewrite under way too.
+
+        Raises OSError, also where only a part was taken (a full disk); a rewrite under way is given up then,
+        and the next entries begin on a line of their own.
+        """
         data = _packed(entries)
-        for file in (self._file, self._next):
-            if file is not None and data:
-                file.write(data)
+        if not data:
+            return
+        try:
+            for file in (self._file, self._next):
+                if file is not None:
+                    _write(file, b"\n" + data if self._torn else data)
+        except OSError:
+            self._torn = True
+            self.give_up_rewrite()
+            raise
+        self._torn = False
         self._bytes += len(data)
 
     @property
@@ -71,7 +85,7 @@ class Journal:
     def add_to_rewrite(self, entries: Iterable[Entry]) -> None:
         """A piece of what is live. Must be as it is now, not as it was when the rewrite began."""
         assert self._next is not None
-        self._next.write(_packed(entries))
+        _write(self._next, _packed(entries))
 
     def end_rewrite(self) -> None:
         """Put the new file in the old one's place once it is on disk."""
@@ -83,12 +97,24 @@ class Journal:
         self._file, self._next = self._next, None
         self._bytes = self._compacted_bytes = self.path.stat().st_size
 
+    def give_up_rewrite(self) -> None:
+        """The old file stands: one that lacks a piece must never take its place."""
+        if self._next is not None:
+            self._next.close()
+            self._next = None
+
     def close(self) -> None:
         """Close the files; a rewrite under way is left unfinished and the old file stands."""
         for file in (self._file, self._next):
             if file is not None:
                 file.close()
         self._file = self._next = None
+
+
+def _write(file: IO[bytes], data: bytes) -> None:
+    """All of ``data``, or OSError: a disk that fills up takes a part without one."""
+    if file.write(data) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _packed(entries: Iterable[Entry]) -> bytes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -209,3 +210,60 @@ def test_a_process_killed_with_sigkill_loses_at_most_the_last_tenth_of_a_second(
     (view,) = store.peek_now(lines([charge(budget("of", 10**9, length_s=86400))], Amounts()), store.now_us())
     kept = 10**9 - view.remaining
     assert 2_000 <= kept <= told + 51
+
+
+class SmallDisk:
+    """A file on a disk with ``room`` bytes left: takes what fits, then refuses, as the system does."""
+
+    def __init__(self, file: Any, room: int) -> None:
+        self.file = file
+        self.room = room
+
+    def write(self, data: bytes) -> int:
+        if data and not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken: int = self.file.write(data[: self.room])
+        self.room -= taken
+        return taken
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+@pytest.mark.parametrize("room", [0, 1, 10, 60, 150, 300])
+def test_a_disk_that_was_full_forgets_nothing_once_it_is_not(tmp_path: Path, room: int) -> None:
+    store = opened(tmp_path)
+    spend(store, "r1", 1)
+    store.flush()
+    disk = store._journal._file = SmallDisk(store._journal._file, room)  # type: ignore[assignment]
+    spend(store, "r2", 2)
+    with pytest.raises(OSError, match="No space"):
+        store.flush()
+    disk.room = 1 << 20
+    store.flush()  # nothing was spent since: what could not be written was kept
+    assert left(opened(tmp_path))[:5] == [6] * 5
+    store._journal.close()
+
+
+@pytest.mark.parametrize("room", [0, 40, 400])
+def test_a_rewrite_that_a_full_disk_cut_never_replaces_the_whole_file(
+    tmp_path: Path, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.budgets.journal.COMPACT_MIN_BYTES", 1)
+    store = opened(tmp_path)
+    spend(store, "r1", 1)
+    begin = store._journal.begin_rewrite
+
+    def on_a_small_disk() -> None:
+        begin()
+        store._journal._next = SmallDisk(store._journal._next, room)  # type: ignore[assignment]
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(store._journal, "begin_rewrite", on_a_small_disk)
+        for number in range(2, 9):
+            spend(store, f"r{number}", 0)
+            store.flush()
+    for number in range(9, 12):
+        spend(store, f"r{number}", 0)
+        store.flush()
+    assert left(opened(tmp_path))[:5] == [8] * 5
