@@ -21,6 +21,7 @@ from starlette.routing import Route
 import gateway
 from gateway.console.answers import answer, refusal
 from gateway.console.clusters import cluster_routes
+from gateway.console.explain import explain_routes
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -43,6 +44,7 @@ def build_admin(rooms: Rooms) -> Starlette:
             Route("/metrics", admin.metrics),
             Route("/api/status", admin.status),
             *cluster_routes(rooms, admin.refused),
+            *explain_routes(rooms, admin.refused),
         ],
         exception_handlers={404: admin.not_found, 405: admin.not_found},
     )
