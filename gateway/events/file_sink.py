@@ -106,6 +106,9 @@ class FileSink:
             thread.join()
         with self._lock:
             self._drain()
+            if lost := len(self._buffer) + self._unwritten.count(b"\n"):
+                self._lost += lost
+                _log.error("events_lost", extra={"count": lost, "reason": self._error})
             try:
                 self._segments.close()
             except OSError as error:

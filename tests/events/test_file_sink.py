@@ -135,6 +135,25 @@ async def test_a_disk_that_was_full_gets_all_events_in_order_when_it_is_not(
     assert sink.status()["ok"]
 
 
+async def test_a_disk_that_is_full_to_the_end_loses_events_loudly(
+    sink: FileSink,
+    make_event: Callable[..., Event],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Segments, "write", full)
+    for number in range(2):
+        sink.append(make_event(number))
+    await sink.flush()
+    sink.append(make_event(2))
+    await sink.aclose()
+    assert sink.status()["dropped"] == 3
+    assert [record.count for record in caplog.records if record.message == "events_lost"] == [3]  # type: ignore[attr-defined]
+
+
 async def test_an_event_that_json_cannot_say_costs_itself_alone(
     sink: FileSink, tmp_path: Path, make_event: Callable[..., Event]
 ) -> None:
