@@ -42,6 +42,7 @@ _AND_AHEAD = re.compile(r" (and|or) ([a-z']+)")
 _ENDISH = re.compile(r"\s*\Z|[.,;:!?](?:\s|\Z)| (?:and|or|but|to|in|for|when|while|with|by|so|on|at|from)\b")
 _AFTER_FORM = re.compile(r"\Z|[.,;:!?]*(?:\s|\Z)")
 _ITEM = re.compile(r"([-*]) (?![-*] )(?=\S)")
+_EMPTY_ITEM = re.compile(r"([-*])(?=\n|\Z)")
 _ENUMERATOR = re.compile(r"(?:\d{1,3}|[A-Za-z])[.)]\Z")
 _MAX_LIST_WORDS = 3
 _MIN_LIST_COMMAS = 2
@@ -240,7 +241,7 @@ class Reader:
         self._shield.begin_line(self._indent + window, first=self._first)
         self._first = False
         indent, self._indent = self._indent, ""
-        item = _ITEM.match(window)
+        item = _ITEM.match(window) or (_EMPTY_ITEM.match(window) if self._swap else None)
         ended = self._newlines > 1 and not indent and not item
         self._newlines = 0
         if ended:

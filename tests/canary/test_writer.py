@@ -161,7 +161,7 @@ def test_markdown_keeps_its_structure() -> None:
     text = (
         f"# Title\n\n{PROSE}\n\nThe points are:\n\n- It is also used by everyone, while they wait\n  - often nested\n"
         f"- someone who is organized\n\n* other list\n* with items\n\n1. First\n2. Second\n\n{PROSE}\n\nThese are:\n"
-        f"* one also\n* two\ncontinued line\n* three\n\nText with **bold** and `code`.\n"
+        f"* one also\n* two\ncontinued line\n*\n* three\n\nText with **bold** and `code`.\n"
     )
     shape = [(t.type, t.level, t.map) for t in parser.parse(text)]
     outs = {write(text, key=key) for key in (bytes([n]) * 32 for n in range(30))}
