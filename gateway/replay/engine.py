@@ -81,6 +81,7 @@ class Replay:
         self._accounts = accounts
         self._standing = StandingTable(clock=self.clock)
         self._observer = _Observer(KEY, self._standing)
+        self._steps = 0
         self._identities: dict[tuple[str | None, ...], Identity] = {}
         self._decider = Decider(
             policies=_Policies(policies),
@@ -128,8 +129,9 @@ class Replay:
         return ("mark" if plan.mark else "allow"), plan.rule
 
     def _open(self, request: Prepared) -> Exchange:
+        self._steps += 1
         exchange = Exchange(
-            id=request.id,
+            id=str(self._steps),  # not the log's: an id that stands twice there would be charged once
             family=_FAMILIES[request.family] if request.family else family_of(request.path, []),
             method=request.method,
             path=request.path,

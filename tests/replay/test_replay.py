@@ -45,6 +45,11 @@ def test_a_budget_of_three_lets_three_through(tmp_path: Path, sent: int, allowed
     assert found.actions == ["allow"] * allowed + ["throttle"] * (sent - allowed)
 
 
+def test_an_id_that_stands_twice_is_charged_twice(tmp_path: Path) -> None:
+    found = replay(tmp_path, [{**request(number), "id": "same"} for number in range(4)])
+    assert found.actions == ["allow", "allow", "allow", "throttle"]
+
+
 def test_the_clock_is_the_logs(tmp_path: Path) -> None:
     day_s = 86_400.0
     times = [0.0, 1.0, 2.0, 3.0, 2 * day_s, 2 * day_s + 1]
