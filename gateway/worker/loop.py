@@ -249,6 +249,7 @@ async def _shared(settings: Settings, stop: asyncio.Event, *, once: bool, tell: 
     assert settings.redis is not None
     name = f"{os.uname().nodename}-{os.getpid()}"
     lease = Lease(settings.redis, name)
+    _snapshot_path(settings).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         while not stop.is_set():
             try:

@@ -98,8 +98,9 @@ class TailSource:
 
 
 def open_private(path: Path) -> IO[bytes]:
-    """A new file that only this user may read, in a folder that is made."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """A new file that only this user may read. Raises OSError where its folder is gone: a state folder that was
+    removed is not made again.
+    """
     return os.fdopen(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb")
 
 

@@ -87,6 +87,7 @@ async def make_session(folder: Path) -> AsyncIterator[MakeSession]:
             **more,
         }
         session = Session(**values)
+        session.snapshot.parent.mkdir(parents=True, exist_ok=True)
         await session.begin()
         return session
 

@@ -102,6 +102,7 @@ class Gateway:
         await table.refresh()
         self._closing.append(table.stop)
         key = load_hash_key(self.settings)
+        (self.folder / "state" / "analysis").mkdir(exist_ok=True, parents=True)
         session = Session(
             source=source,
             standing=table,

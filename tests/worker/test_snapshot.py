@@ -20,6 +20,7 @@ from tests.worker.scenario import BEGIN_S, DAY_S
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
+    (tmp_path / "analysis").mkdir()
     return tmp_path / "analysis" / "snapshot"
 
 
@@ -53,6 +54,13 @@ def test_an_analyzer_goes_on_as_if_it_had_never_been_put_away(
     found |= {verdict.cluster: verdict for verdict in analyzer.tick(BEGIN_S + 4 * DAY_S)}
     assert found == told
     assert found
+
+
+def test_a_state_folder_that_was_removed_is_not_made_again(path: Path) -> None:
+    path.parent.rmdir()
+    with pytest.raises(FileNotFoundError):
+        written(path)
+    assert not path.parent.exists()
 
 
 def test_the_rest_of_the_state_comes_back(path: Path) -> None:
@@ -134,7 +142,6 @@ def test_even_with_the_key_no_code_comes_out_of_a_snapshot(
     path: Path, evil: Evil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    path.parent.mkdir()
     path.write_bytes(sealed(pickle.dumps(evil)))
     with pytest.raises(SnapshotUnusable, match="expected only what the analysis keeps"):
         read_snapshot(path, KEY)
@@ -142,14 +149,12 @@ def test_even_with_the_key_no_code_comes_out_of_a_snapshot(
 
 
 def test_a_name_with_a_dot_reaches_no_module_behind_ours(path: Path) -> None:
-    path.parent.mkdir()
     path.write_bytes(sealed(b"\x80\x04\x8c\x19gateway.analysis.analyzer\x8c\x07np.load\x93."))
     with pytest.raises(SnapshotUnusable, match=r"got gateway\.analysis\.analyzer\.np\.load"):
         read_snapshot(path, KEY)
 
 
 def test_something_else_than_a_state_is_refused(path: Path) -> None:
-    path.parent.mkdir()
     path.write_bytes(sealed(pickle.dumps([1, 2])))
     with pytest.raises(SnapshotUnusable, match="got a list, expected a state"):
         read_snapshot(path, KEY)
