@@ -25,11 +25,14 @@ ALPHA = 1e-6
 """Chance of naming any cluster wrongly in one audit, at most."""
 COUNTERFACTUALS = 99
 """Keys that could have been used: the true one ranks first by chance once in a hundred audits."""
+_NOTABLE = 0.01
+"""Counterfactual keys are only asked where there is something to explain: they cost as much as a hundred clusters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterResult:
-    """One cluster's answer. ``rank`` is the true key's among itself and the counterfactual keys (1: first)."""
+    """One cluster's answer. ``rank`` is the true key's among itself and the counterfactual keys (1: first);
+    none were asked where the p-value says nothing."""
 
     cluster: str
     version: int
@@ -110,7 +113,8 @@ def _test(evidence: Evidence, keyring: Keyring, cluster: str, e_value: float | N
     if e_value is not None:
         p_value = 1 / max(1.0, e_value) / len(tests)
     total = evidence.total(version.cluster_key(cluster))
-    others = [evidence.total(version.counterfactual_key(cluster, i)) for i in range(COUNTERFACTUALS)]
+    asked = COUNTERFACTUALS if p_value <= _NOTABLE else 0
+    others = [evidence.total(version.counterfactual_key(cluster, i)) for i in range(asked)]
     return ClusterResult(
         cluster=cluster,
         version=version.version,
@@ -119,7 +123,7 @@ def _test(evidence: Evidence, keyring: Keyring, cluster: str, e_value: float | N
         e_value=evidence.e_value(version.cluster_key(cluster)) / len(tests) if e_value is None else e_value,
         by_carrier=tuple(carriers),
         rank=1 + sum(other >= total for other in others),
-        counterfactuals=COUNTERFACTUALS,
+        counterfactuals=asked,
     )
 
 

@@ -57,12 +57,17 @@ def _result(result: ClusterResult) -> dict[str, Any]:
         "p_adjusted": result.p_adjusted,
         "e_value": result.e_value,
         "key_version": result.version,
-        "rank_among_counterfactuals": f"{result.rank}/{result.counterfactuals + 1}",
+        "rank_among_counterfactuals": _rank(result),
         "by_carrier": [
             {"carrier": t.carrier, "p_value": t.p_value, "trials": t.trials, "hits": t.hits, "test": TEST_NAME}
             for t in result.by_carrier
         ],
     }
+
+
+def _rank(result: ClusterResult) -> str | None:
+    """``1/100``: first among itself and 99 keys that were not used; ``None`` where those were not asked."""
+    return f"{result.rank}/{result.counterfactuals + 1}" if result.counterfactuals else None
 
 
 def as_text(report: AuditReport) -> str:
@@ -76,7 +81,7 @@ def as_text(report: AuditReport) -> str:
     ]
     for result in report.results:
         carriers = ", ".join(f"{t.carrier} {t.hits}/{t.trials}: {t.p_value:.1e}" for t in result.by_carrier)
-        rank = f"{result.rank}/{result.counterfactuals + 1}"
+        rank = _rank(result) or "-"
         lines.append(
             f"{result.cluster:<20} {result.p_value:>10.1e} {result.p_adjusted:>10.1e} {rank:>8}  {carriers or '-'}"
         )
@@ -151,7 +156,7 @@ def _row(result: ClusterResult, *, marked: bool) -> str:
     return (
         f"<tr{' class=yes' if marked else ''}><td>{html.escape(result.cluster)}</td>"
         f"<td class=n>{result.p_value:.2e}</td><td class=n>{result.p_adjusted:.2e}</td>"
-        f"<td class=n>{result.rank} of {result.counterfactuals + 1}</td></tr>"
+        f"<td class=n>{_rank(result) or '-'}</td></tr>"
     )
 
 
