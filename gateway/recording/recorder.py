@@ -142,9 +142,9 @@ class Recorder:
             self._waiting_bytes -= waiting.size
             try:
                 lines.append(orjson.dumps(self._row(waiting), option=_OPTIONS))
-            except (TypeError, ValueError) as error:  # nothing in a request may stop the recording of others
+            except Exception as error:  # noqa: BLE001 - nothing in a request may stop the recording of others
                 self.dropped += 1
-                _log.warning("request_not_recorded", extra={"request": waiting.exchange.id, "error": str(error)})
+                _log.warning("request_not_recorded", extra={"id": waiting.exchange.id, "reason": type(error).__name__})
         if not lines:
             return
         try:
@@ -171,17 +171,18 @@ class Recorder:
         """Write the accounts that were seen since the last time."""
         try:
             add_accounts(self.folder, self._accounts)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: somebody else's lines in accounts.ndjson
             self._fail(error, 0)
         else:
             self._accounts.clear()
             self._accounts_s = self._clock.now()
 
-    def _fail(self, error: OSError, lost: int) -> None:
+    def _fail(self, error: OSError | ValueError, lost: int) -> None:
         self.dropped += lost
+        reason = f"{getattr(error, 'strerror', None) or error} ({self.folder})"
         if self._error is None:
-            _log.error("recording_not_written", extra={"reason": f"{error.strerror or error} ({self.folder})"})
-        self._error = f"{error.strerror or error} ({self.folder})"
+            _log.error("recording_not_written", extra={"reason": reason})
+        self._error = reason
 
     def _row(self, waiting: _Waiting) -> dict[str, Any]:
         """One line of a log. A refusal of ours has no status: another policy might have answered."""

@@ -80,7 +80,7 @@ class Sketcher:
     def _name(self, value: JSON, depth: int) -> JSON:
         if type(value) is str and _NAME.fullmatch(value):
             return value
-        if type(value) is list:
+        if type(value) is list and depth <= _MAX_DEPTH:
             return [self._name(item, depth + 1) for item in value]
         return self._value(value, depth + 1)
 

@@ -243,6 +243,27 @@ def test_a_disk_that_takes_nothing_is_told_and_costs_no_request(
     assert [row["id"] for row in recorded_rows(tmp_path)] == ["req_2"]
 
 
+def test_a_request_that_cannot_be_written_is_dropped_and_the_next_one_is_not(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, full=True)
+    odd = rig.request(1)
+    odd.traits = {"odd": object()}
+    rig.recorder.record(odd)
+    rig.recorder.record(rig.request(2))
+    rig.recorder.close()
+    assert rig.recorder.status()["dropped"] == 1
+    assert [row["id"] for row in recorded_rows(tmp_path)] == ["req_2"]
+
+
+def test_accounts_that_somebody_broke_are_told_and_stop_nothing(tmp_path: Path) -> None:
+    (tmp_path / "accounts.ndjson").write_text("no json\n")
+    rig = Rig(tmp_path)
+    rig.recorder.record(rig.request(1))
+    rig.recorder.close()
+    assert not rig.recorder.status()["ok"]
+    assert [row["id"] for row in recorded_rows(tmp_path)] == ["req_1"]
+    assert (tmp_path / "accounts.ndjson").read_text() == "no json\n"
+
+
 def test_a_folder_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError) as raised:

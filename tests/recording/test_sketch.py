@@ -143,3 +143,8 @@ def test_a_body_nested_without_end_is_cut() -> None:
     for _ in range(900):
         deep = {"content": [deep]}
     assert "Kowalski" not in orjson.dumps(SKETCHER.body({"messages": [deep]})).decode()
+    for name in ("include", "tool_choice", "input", "prompt"):
+        listed: Any = SECRET
+        for _ in range(900):
+            listed = [listed]
+        assert "Kowalski" not in orjson.dumps(SKETCHER.body({name: listed})).decode()
