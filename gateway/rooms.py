@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from gateway.pipeline import Exchange
     from gateway.settings import Settings
+    from gateway.worker.elsewhere import SharedAnalysis
 
 log = logging.getLogger("gateway.rooms")
 
@@ -64,7 +65,7 @@ class Rooms:
         self._opening: asyncio.Task[None] | None = None
         self._closing: AsyncExitStack | None = None
         self._upstreams: dict[str, UpstreamSpec] = {}
-        self.analysis: AnalysisChild | None = None
+        self.analysis: AnalysisChild | SharedAnalysis | None = None
         self.recorder: Recorder | None = None
 
     async def start(self) -> None:
@@ -99,12 +100,19 @@ class Rooms:
         log.info("ready", extra={"policy": self.policies.current.hash, "strict": self.identities.strict})
 
     def _start_analysis(self, stack: AsyncExitStack) -> None:
-        """Where state is embedded the analysis is our child; nothing waits for it."""
-        if not self.settings.analysis or self.settings.redis:
+        """Where state is embedded the analysis is our child; where it is shared we look how it goes. Nothing waits."""
+        settings = self.settings
+        if settings.redis and settings.analysis is not False:
+            from gateway.worker.elsewhere import SharedAnalysis  # the client costs 150 ms to import
+
+            self.analysis = SharedAnalysis(settings.redis)
+            stack.push_async_callback(self.analysis.aclose)
+        elif settings.analysis and not settings.redis:
+            self.analysis = AnalysisChild(settings)
+            stack.push_async_callback(asyncio.to_thread, self.analysis.stop)
+        else:
             return
-        self.analysis = AnalysisChild(self.settings)
         self.analysis.start()
-        stack.push_async_callback(asyncio.to_thread, self.analysis.stop)
         self.metrics.watch("analysis", self.analysis.status)
 
     async def _start_recording(self, stack: AsyncExitStack) -> None:
@@ -250,7 +258,7 @@ class Rooms:
             "events": self.events.status(),
             "standing": self.standing.status(),
             "recording": self.recorder.status() if self.recorder is not None else {"state": "off"},
-            "analysis": self.analysis.status() if self.analysis is not None else {"state": "elsewhere or off"},
+            "analysis": self.analysis.status() if self.analysis is not None else {"state": "off"},
         }
 
     def _policies_changed(self, policies: PolicySet) -> None:

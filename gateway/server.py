@@ -106,7 +106,7 @@ async def run_worker(
     served, for what the operator has to mend.
     """
     if settings.analysis is None:
-        settings = dataclasses.replace(settings, analysis=not settings.redis)
+        settings = dataclasses.replace(settings, analysis=True)
     rooms = Rooms(settings, workers_dir=workers_dir)
     guard = build_app(settings, rooms=rooms)
     await rooms.start()  # here, so that what is wrong with the configuration is one line and exit code 2

@@ -90,7 +90,7 @@ class Lease:
 
     async def aclose(self) -> None:
         """Close the connection."""
-        await _closed(self._redis)
+        await closed(self._redis)
 
 
 class GroupSource:
@@ -165,7 +165,7 @@ class GroupSource:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._group.aclose()
-        await _closed(self._redis)
+        await closed(self._redis)
 
     async def _left_behind(self) -> list[tuple[bytes, Event]]:
         """At the beginning, entries idle since before it (those taken over since have been idle for less); later,
@@ -204,7 +204,8 @@ async def asked(call: Awaitable[_T]) -> _T:
         raise StoreError(f"redis: {type(error).__name__}: {error}") from error
 
 
-async def _closed(redis: Any) -> None:
+async def closed(redis: Any) -> None:
+    """Close a client, whatever it says."""
     try:
         await redis.aclose()
     except (RedisError, OSError):

@@ -69,7 +69,7 @@ def test_the_child_ends_with_a_gateway_that_is_killed_and_off_means_off(tmp_path
             assert gone(pid)
             gateway.process.communicate()
         with serving(tmp_path / "off", "--upstream", upstream, "--analysis", "off") as gateway:
-            assert httpx.get(f"{gateway.admin}/api/status").json()["analysis"] == {"state": "elsewhere or off"}
+            assert httpx.get(f"{gateway.admin}/api/status").json()["analysis"] == {"state": "off"}
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from gateway.settings import Settings
 from gateway.standing.verdicts import encode_verdict
 from gateway.types import Event, Level, Verdict
 from gateway.worker import shared
+from gateway.worker.elsewhere import SharedAnalysis
 from gateway.worker.loop import Session, run_worker
 from gateway.worker.shared import LEASE, SNAPSHOT, STATUS, GroupSource, Lease
 from tests.redis_server import RedisServer
@@ -241,3 +242,29 @@ async def test_once_reads_the_stream_and_leaves_word(
         assert client.get(STATUS)
         assert client.hget(SNAPSHOT, "parts") == b"1"
     assert not list((folder / "state" / "analysis").glob("upload*"))
+
+
+async def test_a_gateway_tells_whether_a_worker_leads(redis_url: str, shared_redis: RedisServer) -> None:
+    watch = SharedAnalysis(redis_url)
+    await watch.look()
+    assert watch.status() == {"ok": False, "state": "no worker leads", "error": None}
+    source = GroupSource(redis_url, "one")
+    await source.tell(b'{"ok":true,"observed":7}')
+    await watch.look()
+    assert watch.status() == {"ok": True, "observed": 7, "state": "running"}
+    with shared_redis.client() as client:
+        assert 0 < client.pttl(STATUS) <= 15_000
+        client.set(STATUS, b"oops")
+        await watch.look()
+        assert watch.status()["ok"] is False
+    await source.aclose()
+    await watch.aclose()
+
+
+async def test_a_redis_that_is_away_is_a_status_and_no_error() -> None:
+    watch = SharedAnalysis("redis://127.0.0.1:1/0")
+    watch.start()
+    await watch.look()
+    assert watch.status()["ok"] is False
+    assert "redis" in str(watch.status()["error"])
+    await watch.aclose()
