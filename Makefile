@@ -3,10 +3,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock bench bench-full clean
+.PHONY: help demo test check format lock bench bench-full bench-campaign clean
 
 help: ## Show these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml requirements.lock requirements-dev.lock scripts/setup
 	scripts/setup dev
@@ -34,6 +34,9 @@ bench: $(STAMP) ## What the gateway costs, beside nginx (needs wrk, nginx-light,
 
 bench-full: $(STAMP) ## The same with more and longer rounds, 5,000 streams and memory drift
 	$(PY) -m loadtest.bench --full $(ARGS)
+
+bench-campaign: $(STAMP) ## A population with a known campaign through replay (SCALE=1: the reported one)
+	$(PY) -m loadtest.campaign --scale $(or $(SCALE),0.004) $(ARGS)
 
 lock: ## Choose current releases and write the locks again
 	scripts/lock --upgrade
