@@ -28,7 +28,8 @@ from tests.redis_server import free_port
 
 KEY = {"authorization": "Bearer sk-mine"}
 BODY: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Why does bread rise?"}]}
-WITHIN_S = 15.0
+WITHIN_S = 60.0
+"""A hang, not a measure: a machine may be busy with other tests."""
 
 
 class Process:
