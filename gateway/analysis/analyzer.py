@@ -40,6 +40,8 @@ _PART: Final = 0.5
 """A template is a part of one that was considered before where that explains half of its requests."""
 _MIN_SAID: Final = 5
 _MOST: Final = 0.5
+_MARGIN: Final = 2.0
+"""Benign new templates may gather so many times the share of the largest one seen."""
 
 
 class Analyzer:
@@ -66,6 +68,8 @@ class Analyzer:
         self.looked_rows = 0
         self.matches = 0
         self.intents: list[float] = []
+        self.adopted = 0.0
+        """Largest share of active holders that a new template gathered without giving any grounds."""
 
     def know(self, account: str, traits: Mapping[str, Any]) -> None:
         """Enter an account's directory traits (``traits.of_account``), before its first request counts."""
@@ -167,6 +171,8 @@ class Analyzer:
             self._enforce(accounts, templates.cover(rows, bits), rows, found, born_s, now_s)
         elif found.combined >= self.config.watch_e:
             self._watch(accounts, found, born_s, now_s)
+        if found.combined < 1.0 and self._is_new(born_s) and born_s < now_s - _QUIET_S:
+            self.adopted = max(self.adopted, len(holders) / max(self.cohort.active_holders(born_s), len(holders)))
         return found.combined < 1.0
 
     def _consider_replays(self, group: list[int], now_s: float) -> None:
@@ -291,7 +297,8 @@ class Analyzer:
         if not self._is_new(born_s):
             return 1.0
         active = max(self.cohort.active_holders(born_s), len(holders))
-        log_e = evidence.rate_log_e(len(holders), active, self.config.benign_adoption)
+        bound = max(_MARGIN * self.adopted, self.config.benign_gathering / active)
+        log_e = evidence.rate_log_e(len(holders), active, min(self.config.benign_adoption, bound))
         return evidence.hedge(log_e, self.config.family_cap)
 
     def _coordination(

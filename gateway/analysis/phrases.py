@@ -67,8 +67,10 @@ class PhraseHasher:
         """Hashes of each run of four words."""
         if len(words) < RUN:
             return []
-        known = self._words
-        codes = np.array([known.get(word) or self._learn(word) for word in words], np.uint64)
+        known = list(map(self._words.get, words))
+        if None in known:
+            known = [code or self._learn(word) for code, word in zip(known, words, strict=True)]
+        codes = np.array(known, np.uint64)
         if salt:
             codes ^= np.uint64(self._words.get(salt) or self._learn(salt))
         runs = codes[3:] + codes[2:-1] * _MIX[0] + codes[1:-2] * _MIX[1] + codes[:-3] * _MIX[2]
@@ -79,11 +81,14 @@ class PhraseHasher:
         return hashes
 
     def _learn(self, word: str) -> int:
-        """Hash of a word, remembered; digits are all one word."""
+        """Hash of a word, remembered; digits are all one word, and numbers are too many to remember."""
+        if word[0].isdigit():
+            word = "#"
+            if word in self._words:
+                return self._words[word]
         if len(self._words) >= _MAX_WORDS:
             self._words.clear()
-        code = keyed(self._key, "word", "#" if word[0].isdigit() else word) | 1
-        self._words[word] = code
+        code = self._words[word] = keyed(self._key, "word", word) | 1
         return code
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.analysis.config import AnalysisConfig
 
 FORMAT: Final = 1
-_SCALARS: Final = ("opened_s", "next_tick_s", "next_full_s", "looked_rows", "matches", "intents")
+_SCALARS: Final = ("opened_s", "next_tick_s", "next_full_s", "looked_rows", "matches", "intents", "adopted")
 
 
 def snapshot(analyzer: Analyzer) -> bytes:
