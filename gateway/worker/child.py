@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from gateway.types import JSON
 
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_START_AFTER_S = 1.0
+"""The gateway becomes ready first; both import their libraries, and a machine may have one core."""
 _LIVED_S = 60.0
 """A child that lived so long starts again at once; the row of failures is over."""
 _END_WITHIN_S = 10.0
@@ -77,7 +79,8 @@ class AnalysisChild:
         process = self._process
         runs = process is not None and process.poll() is None
         silent_s = time.monotonic() - self._told_at_s
-        state = "stopped" if self._thread is None else "running" if runs else "starting again"
+        state = "running" if runs else "starting again" if self._starts else "starting"
+        state = state if self._thread is not None else "stopped"
         return {
             **self._told,
             "ok": bool(runs and silent_s < _SILENT_S and self._told.get("ok", True)),
@@ -87,6 +90,7 @@ class AnalysisChild:
         }
 
     def _watch(self) -> None:
+        self._stopping.wait(_START_AFTER_S)
         while not self._stopping.is_set():
             began_s = time.monotonic()
             self._live()

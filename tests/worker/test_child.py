@@ -57,6 +57,7 @@ def started(tmp_path: Path) -> Iterator[Any]:
 @pytest.fixture(autouse=True)
 def again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BACK_OFF_S", (0.0,))
+    monkeypatch.setattr(module, "_START_AFTER_S", 0.0)
 
 
 def gone(pid: int) -> bool:
