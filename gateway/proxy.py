@@ -91,8 +91,12 @@ class ReverseProxy:
 
 
 def _request(origin: _Origin, scope: Scope, body: bytes | _BodyStream) -> httpx.Request:
-    headers = [(b"host", origin.host), *(field for field in end_to_end(scope["headers"]) if field[0] not in _REPLACED)]
-    framed = any(name == b"content-length" for name, _ in headers)
+    headers = [(b"host", origin.host)]
+    framed = False
+    for field in end_to_end(scope["headers"]):
+        if field[0] not in _REPLACED:
+            headers.append(field)
+            framed = framed or field[0] == b"content-length"
     if isinstance(body, bytes):
         stream: httpx.AsyncByteStream = httpx.ByteStream(body)
         if body and not framed:
