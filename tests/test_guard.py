@@ -152,7 +152,7 @@ def test_fastapi_streams_to_a_real_sdk() -> None:
 async def test_a_server_that_sends_no_lifespan_gets_a_guard_all_the_same() -> None:
     """As httpx.ASGITransport and some launchers: the rooms open with the first requests, once."""
     guard = gateway.Guard(ModelServer())
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=guard), base_url="http://test") as client:  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=guard), base_url="http://test") as client:
         answers = await asyncio.gather(*(client.post("/v1/chat/completions", json=BODY, headers=KEY) for _ in range(4)))
     assert sorted(answer.status_code for answer in answers) == [200, 200, 429, 429]
     await guard.rooms.stop()

@@ -81,6 +81,7 @@ class Journal:
     def begin_rewrite(self) -> None:
         """Start the new file; from now on ``append`` writes to both."""
         self._next = self._fresh.open("wb", buffering=0)
+        os.fchmod(self._next.fileno(), 0o600)  # who spent what is nobody else's business
 
     def add_to_rewrite(self, entries: Iterable[Entry]) -> None:
         """A piece of what is live. Must be as it is now, not as it was when the rewrite began."""
