@@ -32,7 +32,8 @@ _NOTABLE = 0.01
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterResult:
     """One cluster's answer. ``rank`` is the true key's among itself and the counterfactual keys (1: first);
-    none were asked where the p-value says nothing."""
+    none were asked where the p-value says nothing.
+    """
 
     cluster: str
     version: int

@@ -23,7 +23,7 @@ from gateway.canary.exact import Null
 from gateway.canary.reader import Reader, Site
 from gateway.canary.request_side import find_choices
 from gateway.canary.slots import CLOSING_LINKS, SENTENCE_CARRIERS, Slot, load_inventory
-from gateway.canary.writer import keyed_form
+from gateway.canary.writer import keyed_form, keyed_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -140,7 +140,9 @@ class Evidence:
         for trial in trials:
             vector = tuple(sorted(trial.scores.values(), reverse=True)) + (0,) * (trial.slot.size - len(trial.scores))
             self._groups[trial.slot.carrier][vector] += 1
-            self._groups[_family(trial.slot)][vector] += 1
+            self._groups[_family(trial.slot.carrier)][vector] += 1
+        self._places = [(keyed_place(t.slot, t.context), t.slot.size, t.scores, t.best, t.slot.carrier) for t in trials]
+        """What ``keyed_form`` does, laid out: this is the loop that an audit of many clusters spends its time in."""
         self._nulls = {name: Null(list(groups.items())) for name, groups in self._groups.items()}
 
     def total(self, key: bytes) -> int:
@@ -165,14 +167,14 @@ class Evidence:
         sums: dict[str, int] = defaultdict(int)
         hits: dict[str, int] = defaultdict(int)
         seen: dict[str, int] = defaultdict(int)
-        for trial in self.trials:
-            carrier = trial.slot.carrier
-            form = keyed_form(key, trial.slot, trial.context)
-            score = trial.scores.get(form, 0)
-            sums[carrier] += score
-            sums[_family(trial.slot)] += score
+        blake2b = hashlib.blake2b
+        for place, size, scores, best, carrier in self._places:
+            form = int.from_bytes(blake2b(place, key=key, digest_size=8).digest(), "big") % size
+            sums[carrier] += scores.get(form, 0)
             seen[carrier] += 1
-            hits[carrier] += form == trial.best
+            hits[carrier] += form == best
+        for name in list(seen):
+            sums[_family(name)] += sums[name]
         tests = [
             CarrierTest(carrier=name, p_value=self._nulls[name].tail(sums[name]), trials=seen[name], hits=hits[name])
             for name in sorted(seen)
@@ -180,8 +182,8 @@ class Evidence:
         return fisher([null.tail(sums[name]) for name, null in self._nulls.items() if name in _FAMILIES]), tests
 
 
-def _family(slot: Slot) -> str:
-    return _FAMILIES[slot.carrier in SENTENCE_CARRIERS]
+def _family(carrier: str) -> str:
+    return _FAMILIES[carrier in SENTENCE_CARRIERS]
 
 
 def fisher(p_values: Sequence[float]) -> float:

@@ -64,8 +64,13 @@ def keyed_form(key: bytes, slot: Slot, context: str) -> int:
 
     BLAKE2b keyed with the cluster's key, 64 bits; the bias of the remainder is below 2**-58.
     """
-    digest = hashlib.blake2b(f"{slot.id}\n{context}".encode(), key=key, digest_size=8).digest()
+    digest = hashlib.blake2b(keyed_place(slot, context), key=key, digest_size=8).digest()
     return int.from_bytes(digest, "big") % slot.size
+
+
+def keyed_place(slot: Slot, context: str) -> bytes:
+    """What is hashed: the slot and the context, unambiguous as neither holds a line end."""
+    return f"{slot.id}\n{context}".encode()
 
 
 def markable(prompt: str | None) -> bool:

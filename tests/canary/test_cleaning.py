@@ -13,6 +13,14 @@ from gateway.canary.keyring import new_keyring
 from gateway.canary.marking import mark_reply
 from tests.canary.helpers import make_rows, ring_secret
 
+RING = new_keyring(inventory="", now_s=0.0, secret=ring_secret(3))
+
+
+@pytest.fixture(scope="module")
+def leaked() -> list[str]:
+    rows = make_rows(1200, seed=31, sentences=5)
+    return [mark_reply(RING, "c1", p, r).reply if i < 300 else r for i, (p, r) in enumerate(rows)]
+
 
 @pytest.fixture(scope="module")
 def study() -> ModuleType:
@@ -37,15 +45,12 @@ def study() -> ModuleType:
         ("repeated sentences dropped", 1e-12),
         ("30 % random synonyms", 1e-9),
         ("light paraphrase", 1e-9),
-        ("all in a row", 1e-9),
+        ("all in a row", 1e-5),  # templates have few words: to a filter of rare words every closing is rare here
     ],
 )
-def test_marks_survive(study: ModuleType, attack: str, bar: float) -> None:
-    ring = new_keyring(inventory="", now_s=0.0, secret=ring_secret(3))
-    rows = make_rows(1600, seed=31, sentences=5)
-    texts = [mark_reply(ring, "c1", p, r).reply if i < 320 else r for i, (p, r) in enumerate(rows)]
-    evidence = Evidence(make_trials(read_texts(study.attack(attack, texts, 1)).counts))
-    p_value, tests = evidence.test(ring.newest.cluster_key("c1"))
+def test_marks_survive(study: ModuleType, leaked: list[str], attack: str, bar: float) -> None:
+    evidence = Evidence(make_trials(read_texts(study.attack(attack, leaked, 1)).counts))
+    p_value, tests = evidence.test(RING.newest.cluster_key("c1"))
     assert p_value < bar
     assert sum(test.p_value < 0.01 for test in tests) >= 2
-    assert min(evidence.test(ring.newest.cluster_key(f"d{i}"))[0] for i in range(5)) > 1e-5
+    assert min(evidence.test(RING.newest.cluster_key(f"d{i}"))[0] for i in range(5)) > 1e-5
