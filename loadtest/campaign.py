@@ -2,7 +2,7 @@
 
     python -m loadtest.campaign [--scale 0.004] [--seed 1] [--policies DIR] [--json]
 
-SCALE 1 is the reported campaign: 25,000 accounts, 28.8 million requests in 45 days, beside as many customers. The
+SCALE 1 is the reported campaign: 25,000 accounts, 28.8 million requests in 45 days, beside five times as many customers. The
 log is made while it is read, through a pipe, so that it needs no room. Prints requests per second, peak
 memory, when the campaign was first met with enforcement, what it got before that, and who was hurt.
 """

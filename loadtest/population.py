@@ -11,7 +11,7 @@ Members of a campaign share payment methods and address blocks by halves, spread
 and put questions of many kinds into one of a few phrasings that ask for the reasoning.
 
 ``--reported`` makes the size that was reported in June 2026: 25,000 accounts, 28.8 million requests in 45 days,
-beside as many customers. Use it through a pipe: nothing but the output needs room.
+beside five times as many customers. Use it through a pipe: nothing but the output needs room.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 STARTS_AT = 1_780_000_000.0
 _DAY_S = 86_400.0
+_CUSTOMERS = 5
+"""Customers for each member: vendors have far more; fewer would make a campaign's own traits common."""
 _COUNTRIES = (("DE", 1), ("US", -6), ("IN", 5), ("BR", -3), ("JP", 9), ("GB", 0))
 _MODELS = ("gpt-4o-mini", "gpt-4o", "gpt-5-mini", "gpt-4.1-mini")
 _AGENTS = ("OpenAI/Python 1.109.1", "OpenAI/JS 6.8.1", "python-httpx/0.28.1", "okhttp/4.12.0")
@@ -60,9 +62,9 @@ class Size:
 
     @classmethod
     def scaled(cls, scale: float, seed: int = 1) -> Size:
-        """1.0 is the reported campaign (25,000 accounts, 45 days) beside 25,000 customers; at least 3 days."""
-        accounts = max(100, round(25_000 * scale))
-        return cls(accounts=accounts, campaign_accounts=accounts, days=max(3.0, 45.0 * scale), seed=seed)
+        """1.0 is the reported campaign (25,000 accounts, 45 days) beside ``_CUSTOMERS`` times as many customers."""
+        members = max(100, round(25_000 * scale))
+        return cls(accounts=_CUSTOMERS * members, campaign_accounts=members, days=max(3.0, 45.0 * scale), seed=seed)
 
 
 @dataclass(slots=True)

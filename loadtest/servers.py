@@ -92,6 +92,15 @@ def paced_upstream(folder: Path, events: int, gap_ms: float) -> Iterator[Server]
 
 
 @contextmanager
+def bare_uvicorn(folder: Path) -> Iterator[Server]:
+    """The server under the gateway, with nothing on it (see ``bare.py``): how fast this machine's Python is."""
+    port, log = free_port(), folder / "bare.log"
+    with run([sys.executable, "-m", "loadtest.bare", str(port)], log) as process:
+        wait_until_ready(process, port, log)
+        yield Server(name="uvicorn", port=port, process=process)
+
+
+@contextmanager
 def redis_server(folder: Path) -> Iterator[Server]:
     """An empty redis-server that keeps nothing on disk."""
     port, log = free_port(), folder / "redis.log"
