@@ -48,6 +48,8 @@ class AnalysisWorker:
         self.last_event_s = state.last_event_s
         self.passes = 0
         self.published = 0
+        self.since_s = 0.0
+        """Older events are not entered: what a log that is read again holds from before the horizon."""
         self._names = Names(state.names)
         self._seen: OrderedDict[str, None] = OrderedDict.fromkeys(state.seen)
         self._standing = standing
@@ -64,7 +66,7 @@ class AnalysisWorker:
         Events without an account or without traits (refused early, exempt by policy) are skipped.
         """
         for event in events:
-            if event.account is None or event.traits is None or event.id in self._seen:
+            if event.account is None or event.traits is None or event.id in self._seen or event.ts < self.since_s:
                 continue
             self._seen[event.id] = None
             self.tick(event.ts)

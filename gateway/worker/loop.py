@@ -71,6 +71,7 @@ class Session:
         state = await self._load()
         state.analyzer.config = config_of(self.policies.current)
         self.worker = AnalysisWorker(state, self.standing)
+        self.worker.since_s = self.clock.now() - state.analyzer.config.horizon_s
         await asyncio.to_thread(lambda: self.worker.know(self.directory.read()))
         await self.source.open(state.position)
         self.keep_next_s = time.monotonic() + KEEP_EVERY_S
@@ -215,13 +216,14 @@ async def run_worker(
     *,
     once: bool = False,
     tell: Callable[[dict[str, Any]], Any] | None = None,
+    clock: Clock | None = None,
 ) -> None:
     """One worker, until ``stop``. Raises ConfigError for what the operator has to mend, StoreError at the start
     where Redis cannot be asked.
     """
     key = await asyncio.to_thread(load_hash_key, settings)
     policies = PolicyWatcher(settings.policies)
-    clock = SystemClock()
+    clock = clock if clock is not None else SystemClock()
     work = _shared if settings.redis else _embedded
     await work(settings, stop, key=key, policies=policies, clock=clock, once=once, tell=tell)
 

@@ -97,6 +97,7 @@ async def make_session(folder: Path) -> AsyncIterator[MakeSession]:
 
 
 async def read_all(session: Session) -> None:
-    """Step until there is nothing left to read."""
-    while await session.step():
-        continue
+    """Step until there is nothing left to read; a segment that is being packed is found at another look."""
+    empty = 0
+    while empty < 5:
+        empty = 0 if await session.step() else empty + 1

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.analysis.config import AnalysisConfig
 from gateway.clock import ManualClock
 from gateway.errors import ConfigError, StoreError
 from gateway.events import FileSink
@@ -111,6 +112,16 @@ async def test_verdicts_from_the_middle_of_an_old_log_are_held_back(
     await read_all(session)
     (first,) = session.standing.clusters(END_S)
     assert set(first.verdict.members) == town.campaign
+
+
+async def test_a_log_that_is_read_again_counts_from_the_horizon_on(
+    folder: Path, make_session: MakeSession, events: list[Event]
+) -> None:
+    await write(folder, events)
+    middle = events[100].ts
+    session = await make_session(clock=ManualClock(middle + AnalysisConfig().horizon_s))
+    await read_all(session)
+    assert session.worker.observed == len(events) - 100
 
 
 async def test_what_a_person_decided_wins_and_stays_when_the_state_is_lost(
@@ -221,7 +232,7 @@ async def test_once_reads_everything_keeps_it_and_says_where_another_worker_is(
         {}, state_dir=folder / "state", accounts=folder / "accounts.ndjson", hash_key="0123456789abcdef"
     )
     told: list[dict[str, Any]] = []
-    await run_worker(settings, asyncio.Event(), once=True, tell=told.append)
+    await run_worker(settings, asyncio.Event(), once=True, tell=told.append, clock=ManualClock(END_S))
     assert told[-1]["observed"] == len(events)
     assert (folder / "state" / "analysis" / "snapshot").exists()
     lock = FolderLock(folder / "state" / "analysis" / "lock")

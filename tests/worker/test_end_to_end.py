@@ -15,7 +15,7 @@ from httpx import ASGITransport
 from gateway.app import build_app
 from gateway.clock import ManualClock
 from gateway.demo.model import ModelServer
-from gateway.events import list_segments, read_events
+from gateway.events import EventTail
 from gateway.identity import load_hash_key
 from gateway.policy import PolicyWatcher
 from gateway.rooms import Rooms
@@ -31,6 +31,7 @@ from gateway.worker.sources import Source, TailSource
 from tests.test_admin import client_of
 from tests.worker.conftest import read_all
 from tests.worker.scenario import BEGIN_S, Call, Town
+from tests.worker.test_shared import read_all as read_stream
 
 POLICY = """\
 version: 1
@@ -79,13 +80,14 @@ class Gateway:
     async def work(self, session: Session) -> None:
         """What has been asked becomes events on the disk, and the worker reads them all."""
         await self.rooms.events.flush()
-        await read_all(session)
+        await (read_all(session) if not self.settings.redis else read_stream(session))
         await session.standing.flush()
         await self.rooms.standing.refresh()
 
     def events(self) -> list[Event]:
         """What is on the disk."""
-        return [event for path in list_segments(self.settings.state_dir / "events") for event in read_events(path)]
+        tail = EventTail(self.settings.state_dir / "events")
+        return [event for _ in range(5) for event in tail.read(100_000)]
 
     async def worker(self, name: str = "one") -> Session:
         """A worker process as after its start."""

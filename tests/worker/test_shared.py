@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from gateway.clock import ManualClock
 from gateway.errors import StoreError
 from gateway.events.redis_sink import RedisSink
 from gateway.settings import Settings
@@ -21,7 +22,7 @@ from gateway.worker.elsewhere import SharedAnalysis
 from gateway.worker.loop import Session, run_worker
 from gateway.worker.shared import LEASE, SNAPSHOT, STATUS, GroupSource, Lease
 from tests.redis_server import RedisServer
-from tests.worker.conftest import MakeSession, read_all
+from tests.worker.conftest import MakeSession
 from tests.worker.scenario import BEGIN_S, DAY_S, Town
 
 END_S = BEGIN_S + 4 * DAY_S
@@ -38,6 +39,12 @@ async def send(url: str, events: list[Event]) -> None:
     for event in events:
         sink.append(event)
     await sink.aclose()
+
+
+async def read_all(session: Session) -> None:
+    """Step until there is nothing left to read; each empty look waits for a second."""
+    while await session.step():
+        continue
 
 
 class Workers:
@@ -235,7 +242,7 @@ async def test_once_reads_the_stream_and_leaves_word(
         hash_key="0123456789abcdef",
     )
     told: list[dict[str, Any]] = []
-    await run_worker(settings, asyncio.Event(), once=True, tell=told.append)
+    await run_worker(settings, asyncio.Event(), once=True, tell=told.append, clock=ManualClock(END_S))
     assert told[-1]["observed"] == len(events)
     with shared_redis.client() as client:
         assert client.get(LEASE) is None
