@@ -130,7 +130,8 @@ async def ask(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
 
 
 async def forever() -> Message:
-    return await asyncio.get_running_loop().create_future()
+    nothing: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    return await nothing
 
 
 async def test_a_plain_request_costs_no_more_calls(ask: Callable[..., Any]) -> None:
