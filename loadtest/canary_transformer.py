@@ -151,7 +151,7 @@ def train(rows: list[tuple[str, str]], *, minutes: float, seed: int) -> Transfor
         optimiser.step()
         step += 1
         seen += BATCH
-        if step % 200 == 0:
+        if step % 100 == 0:
             print(
                 f"{size / 1e6:.1f} M parameters, step {step}, {seen / len(rows):.1f} epochs, loss {float(loss):.2f}",
                 flush=True,

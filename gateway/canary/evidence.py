@@ -23,7 +23,7 @@ from gateway.canary.exact import Null
 from gateway.canary.reader import Reader, Site
 from gateway.canary.request_side import find_choices
 from gateway.canary.slots import CLOSING_LINKS, SENTENCE_CARRIERS, Slot, load_inventory
-from gateway.canary.writer import keyed_form, keyed_place
+from gateway.canary.writer import keyed_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,6 +32,7 @@ Counts: TypeAlias = dict[tuple[str, str], dict[int, int]]
 """(slot id, context) -> form -> how often it was seen."""
 
 _FAMILIES = ("forms", "sentences")
+_NO_FORM = -1
 UNIT_NATS = 0.125
 """Step of the integer scores."""
 _MAX_SCORE = 48
@@ -142,19 +143,31 @@ class Evidence:
             self._groups[trial.slot.carrier][vector] += 1
             self._groups[_family(trial.slot.carrier)][vector] += 1
         self._places = [(keyed_place(t.slot, t.context), t.slot.size, t.scores, t.best, t.slot.carrier) for t in trials]
-        """What ``keyed_form`` does, laid out: this is the loop that an audit of many clusters spends its time in."""
+        self._fair = -sum(trial.log_gain(_NO_FORM) for trial in trials)
+        self._last: tuple[bytes, list[int]] = (b"", [])
         self._nulls = {name: Null(list(groups.items())) for name, groups in self._groups.items()}
+
+    def _forms(self, key: bytes) -> list[int]:
+        """The form that ``key`` chooses in each trial, as ``keyed_form`` says; the last key's are remembered."""
+        if self._last[0] != key:
+            blake2b = hashlib.blake2b
+            forms = [
+                int.from_bytes(blake2b(place, key=key, digest_size=8).digest(), "big") % size
+                for place, size, _, _, _ in self._places
+            ]
+            self._last = (key, forms)
+        return self._last[1]
 
     def total(self, key: bytes) -> int:
         """The statistic over all carriers: the scores of the forms that ``key`` chooses."""
-        return sum(trial.scores.get(keyed_form(key, trial.slot, trial.context), 0) for trial in self.trials)
+        places = zip(self._places, self._forms(key), strict=True)
+        return sum(scores.get(form, 0) for (_, _, scores, _, _), form in places)
 
     def e_value(self, key: bytes) -> float:
         """Likelihood ratio of "marked with ``key``" against a random key: an e-value (its mean under the null is
         1), so that 1 / e is a valid p-value at any time of stopping. At most 1e300.
         """
-        log_e = sum(trial.log_gain(keyed_form(key, trial.slot, trial.context)) for trial in self.trials)
-        return math.exp(min(690.0, log_e))
+        return math.exp(min(690.0, UNIT_NATS * self.total(key) - self._fair))
 
     def test(self, key: bytes) -> tuple[float, list[CarrierTest]]:
         """The combined p-value of ``key`` and each carrier's.
@@ -167,9 +180,7 @@ class Evidence:
         sums: dict[str, int] = defaultdict(int)
         hits: dict[str, int] = defaultdict(int)
         seen: dict[str, int] = defaultdict(int)
-        blake2b = hashlib.blake2b
-        for place, size, scores, best, carrier in self._places:
-            form = int.from_bytes(blake2b(place, key=key, digest_size=8).digest(), "big") % size
+        for (_, _, scores, best, carrier), form in zip(self._places, self._forms(key), strict=True):
             sums[carrier] += scores.get(form, 0)
             seen[carrier] += 1
             hits[carrier] += form == best

@@ -22,7 +22,7 @@ _SLOPE, _HEAD = 0.018, 0.8
 _SLOPE_CLOSED, _HEAD_CLOSED = 0.004, 0.2
 """The same where a closing may follow, whose six words are most of the budget."""
 _CLOSING_MIN_WORDS = 30
-_CLOSING_EVERY_WORDS = 200
+_CLOSING_EVERY_WORDS = 150
 """One closing, of six words, in so many words of replies that may have one; a longer reply always has one. Replies that
 may not have one stay at half of the whole budget, so that a usual mixture stays below 3 % of words changed."""
 
