@@ -17,7 +17,7 @@ demo: $(STAMP) ## The main job, embedded: no server, key or download (ARGS=--onc
 
 test: $(STAMP) ## All tests; installs Debian's redis-server where it is missing
 	@scripts/setup redis
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(STAMP) ## Linters, types, layers, documents
 	$(VENV)/bin/ruff check .

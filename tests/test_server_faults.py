@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,9 +18,14 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.budgets.core import Shapes
+from gateway.budgets.embedded import EmbeddedStore
+from gateway.clock import SystemClock
 from gateway.demo.live import serve_in_thread
 from gateway.demo.model import ModelServer
 from gateway.events import list_segments, read_events
+from gateway.policy import load_policies
+from gateway.types import Charge
 from tests.redis_server import free_port
 from tests.test_server import BODY, KEY, WITHIN_S, serving
 
@@ -40,12 +47,27 @@ def eventually(true: Callable[[], bool], within_s: float = WITHIN_S) -> None:
         ticks.wait(0.02)
 
 
+def left_on_disk(folder: Path) -> int:
+    """What a gateway that starts now would leave to the only account: the embedded budgets are on disk 0.1 s late."""
+    copy = folder / "copy"
+    copy.mkdir(exist_ok=True)
+    shutil.copy(folder / "state" / "budgets.journal", copy)
+    store = EmbeddedStore(SystemClock(), copy)
+    store.load()
+    (budget,) = load_policies(folder / "policy.yaml").budgets
+    line = Shapes().line(Charge(budget=budget, value=events(folder)[0].account))
+    (view,) = store.peek_now([line], store.now_us())
+    asyncio.run(store.aclose())
+    return view.remaining
+
+
 def test_a_kill_loses_no_budget_and_no_event_that_is_older_than_a_moment(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text(TEN_A_DAY)
     with serve_in_thread(ModelServer()) as upstream:
         with serving(tmp_path, "--upstream", upstream) as gateway:
             assert [ask(gateway.url) for _ in range(7)] == [200] * 7
             eventually(lambda: len(events(tmp_path)) == 7)
+            eventually(lambda: left_on_disk(tmp_path) == 3)
             gateway.process.kill()
             gateway.process.communicate()
         with serving(tmp_path, "--upstream", upstream) as gateway:
