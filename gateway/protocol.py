@@ -124,6 +124,10 @@ class GatewayProtocol(HttpToolsProtocol):
                 raise _BadHead
             self._declines = True
             return
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            self._reason = "The request must have one Host header."  # RFC 9112, section 3.2
+            raise _BadHead
         super().on_headers_complete()
         if self.scope["http_version"] == "1.0":
             self.cycle.send = _without_chunks(self.cycle)  # type: ignore[method-assign, assignment]

@@ -90,6 +90,8 @@ def test_methods(live: Live, method: bytes) -> None:
 
 
 FRAMES = {
+    "no host": b"GET /v1/models HTTP/1.1\r\nauthorization: Bearer k\r\n\r\n",
+    "two hosts": b"GET /v1/models HTTP/1.1\r\nhost: a\r\nhost: b\r\nauthorization: Bearer k\r\n\r\n",
     "not HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "no version": b"GET /v1/models\r\n\r\n",
     "a bad version": b"GET /v1/models HTTP/9.9\r\nhost: x\r\n\r\n",
