@@ -33,6 +33,8 @@ _MIN_TOGETHER: Final = 3
 _MIN_PHRASES: Final = 3
 _RESOLUTION: Final = 0.2
 _MAX_PHRASES: Final = 4_000
+_MOST_EDGES: Final = 1_000_000
+"""Links between phrases that one pass looks at; the strongest are kept."""
 _SEED: Final = 1
 _LOW: Final = 0xFFFFFFFF
 _ROUNDS: Final = 3
@@ -165,9 +167,22 @@ def _block_communities(shown: sparse.csr_matrix, account: NDArray[np.int64]) -> 
     keep = together.row < together.col
     left, right = together.row[keep], together.col[keep]
     lift = np.log2(together.data[keep] * weight.sum() / (single[left] * single[right]))
-    strong = lift > 1.0
+    strong = strongest(lift > 1.0, lift, _MOST_EDGES)
     edges = np.column_stack([left[strong], right[strong]])
     return leiden(edges, np.clip(lift[strong] - 1.0, 0.0, _MAX_BITS), np.ones(shown.shape[1], np.int64), _RESOLUTION)
+
+
+def strongest(strong: NDArray[np.bool_], lift: NDArray[np.float64], most: int) -> NDArray[np.bool_]:
+    """``strong``, but no more than ``most`` of it: the largest of ``lift``, of equals the first.
+
+    Texts of very few distinct words, which any caller can send, make every phrase a neighbour of every other.
+    """
+    if int(strong.sum()) <= most:
+        return strong
+    kept = np.zeros(strong.size, bool)
+    held = np.flatnonzero(strong)
+    kept[held[np.argsort(-lift[held], kind="stable")[:most]]] = True
+    return kept
 
 
 def leiden(
