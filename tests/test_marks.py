@@ -11,7 +11,8 @@ import httpx
 import openai
 import pytest
 
-from gateway.canary import load_keyring, mark_reply
+from gateway.canary import load_keyring, mark_reply, new_keyring, save_keyring
+from gateway.canary.slots import load_inventory
 from gateway.demo.model import ModelServer
 from gateway.policy import shipped_policies
 from gateway.types import Level, Verdict
@@ -35,6 +36,18 @@ SUSPECT = Verdict(
 )
 
 
+def keyring_in(folder: Path) -> Path:
+    """A keyring that is the same in every run: what a random one plants in so short a text is a matter of luck."""
+    path = folder / "ring.json"
+    save_keyring(path, new_keyring(inventory=load_inventory().digest, now_s=1.0, secret=bytes(32)))
+    return path
+
+
+def ring_of(live: Live) -> Path:
+    assert live.settings.keyring is not None
+    return live.settings.keyring
+
+
 def account(name: str) -> dict[str, Any]:
     return {"account": name, "plan": "pro", "api_key": f"sk-{name}-0123456789"}
 
@@ -43,7 +56,8 @@ def account(name: str) -> dict[str, Any]:
 def live(tmp_path: Path) -> Iterator[Live]:
     model = ModelServer(writer=lambda *_: ANSWER)
     accounts = [account("taker"), account("reader")]
-    with live_gateway(tmp_path, policies=shipped_policies(), accounts=accounts, model=model) as found:
+    ring = keyring_in(tmp_path)
+    with live_gateway(tmp_path, policies=shipped_policies(), accounts=accounts, model=model, keyring=ring) as found:
         found.rooms.standing.apply([SUSPECT])
         assert found.rooms.pipeline.marker is not None
         found.rooms.pipeline.marker.promise("c7")
@@ -61,7 +75,7 @@ def text_of(stream: Any) -> str:
 
 
 def test_a_suspect_gets_exactly_what_the_command_line_would_plant(live: Live) -> None:
-    keyring = load_keyring(live.settings.state_dir / "keyring.json")
+    keyring = load_keyring(ring_of(live))
     expected = mark_reply(keyring, "c7", ASK[0]["content"], ANSWER)
     assert expected.marks
     reply = chat(live, "taker")
@@ -79,7 +93,9 @@ def test_usage_and_everything_but_the_text_stay_as_they_were(live: Live) -> None
 
 def test_the_event_tells_the_marks_and_no_text(tmp_path: Path) -> None:
     model = ModelServer(writer=lambda *_: ANSWER)
-    with live_gateway(tmp_path, policies=shipped_policies(), accounts=[account("taker")], model=model) as live:
+    with live_gateway(
+        tmp_path, policies=shipped_policies(), accounts=[account("taker")], model=model, keyring=keyring_in(tmp_path)
+    ) as live:
         live.rooms.standing.apply([SUSPECT])
         assert live.rooms.pipeline.marker is not None
         live.rooms.pipeline.marker.promise("c7")
@@ -96,14 +112,16 @@ def test_the_event_tells_the_marks_and_no_text(tmp_path: Path) -> None:
 
 def test_a_key_is_promised_before_it_marks(tmp_path: Path) -> None:
     model = ModelServer(writer=lambda *_: ANSWER)
-    with live_gateway(tmp_path, policies=shipped_policies(), accounts=[account("taker")], model=model) as live:
+    with live_gateway(
+        tmp_path, policies=shipped_policies(), accounts=[account("taker")], model=model, keyring=keyring_in(tmp_path)
+    ) as live:
         live.rooms.standing.apply([SUSPECT])
         first = chat(live, "taker").choices[0].message.content
         assert live.rooms.pipeline.marker is not None
         live.rooms.pipeline.marker.close()  # waits for the promise
         assert first == ANSWER
         assert chat(live, "taker").choices[0].message.content != ANSWER
-    keyring = load_keyring(live.settings.state_dir / "keyring.json")
+    keyring = load_keyring(ring_of(live))
     assert [entry.cluster for entry in keyring.ledger] == ["c7"]
 
 
@@ -112,3 +130,10 @@ def test_a_suspects_compressed_replies_are_asked_for_plain(live: Live) -> None:
     headers = {"authorization": "Bearer sk-taker-0123456789", "accept-encoding": "gzip"}
     httpx.post(f"{live.url}/v1/chat/completions", json=body, headers=headers)
     assert live.model.requests[-1].header("accept-encoding") == "identity"
+
+
+def test_without_a_keyring_one_is_made_in_the_state_folder_and_kept(tmp_path: Path) -> None:
+    for _ in range(2):
+        with live_gateway(tmp_path) as live:
+            keyring = load_keyring(live.settings.state_dir / "keyring.json")
+    assert [version.version for version in keyring.versions] == [1]

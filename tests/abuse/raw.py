@@ -40,20 +40,23 @@ def send(live: Live, data: bytes) -> Answer:
 
 
 def read_answer(connection: socket.socket) -> Answer:
-    seen = b""
-    while b"\r\n\r\n" not in seen:
-        chunk = connection.recv(65_536)
-        assert chunk, f"closed without an answer after {seen!r}"
-        seen += chunk
-    head, _, body = seen.partition(b"\r\n\r\n")
-    lines = head.decode("latin-1").split("\r\n")
+    """One answer and not a byte of what follows it: several may be on their way."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += _read(connection, 1, head)
+    lines = head.decode("latin-1").rstrip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
     length = int(headers.get("content-length", "0"))
+    body = b""
     while len(body) < length:
-        chunk = connection.recv(65_536)
-        assert chunk, f"closed in mid-body after {body!r}"
-        body += chunk
+        body += _read(connection, length - len(body), head + body)
     return Answer(status=int(lines[0].split(" ")[1]), headers=headers, body=body)
+
+
+def _read(connection: socket.socket, most: int, seen: bytes) -> bytes:
+    chunk = connection.recv(most)
+    assert chunk, f"closed after {seen!r}"
+    return chunk
 
 
 def post(body: bytes, *headers: bytes, path: bytes = b"/v1/chat/completions", key: bytes = b"sk-mine") -> bytes:
