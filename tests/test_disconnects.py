@@ -79,9 +79,10 @@ def test_while_the_body_is_sent(live: Live) -> None:
 
 def test_a_slot_is_free_again_after_each(live: Live) -> None:
     for fault in ("hang-first-byte", "hang-mid-stream"):
+        before = len(live.model.requests)
         with raw_connection(live) as connection:
             connection.sendall(request_bytes(f"fault-{fault}", stream=True))
-            upstream = received(live, len(live.model.requests) + 1)
+            upstream = received(live, before + 1)
         assert upstream.ended.wait(WITHIN_S)
         assert answered(live) == 200
 
