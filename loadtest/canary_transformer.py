@@ -18,7 +18,7 @@ from torch.nn import functional  # type: ignore[import-not-found, unused-ignore]
 from loadtest.canary_students import END, TURN, join, words
 
 VOCABULARY = 8000
-CONTEXT = 144
+CONTEXT = 192
 WIDTH = 160
 LAYERS = 4
 HEADS = 4
