@@ -20,6 +20,7 @@ from gateway.cli.policy_case import PastRequest, case_of_event, case_of_file
 from gateway.cli.policy_replay import print_replayed, replayed
 from gateway.errors import ConfigError, FileError, FileErrors
 from gateway.policy.difference import difference
+from gateway.policy.explain import explain as explain_decision
 from gateway.policy.language import ROUTE_PATHS, json_schema
 from gateway.policy.lint import sarif, warnings_of
 from gateway.policy.load import check_policies, load_policies, shipped_policies
@@ -187,8 +188,8 @@ def explain(
         said = "; ".join(f"{error.message}" for error in found)
         raise click.UsageError(f"{said}.")
     at_s = now_s if now_s is not None else past.ts if past.ts is not None else time.time()
-    explanation = check_policies(path).explain(
-        found.subject.identity(at_s), found.request.facts(), found.standing.standing(), at_s
+    explanation = explain_decision(
+        check_policies(path), found.subject.identity(at_s), found.request.facts(), found.standing.standing(), at_s
     )
     if as_json:
         _print_json({**explanation.to_dict(), **({"recorded": past.recorded} if past.recorded else {})})

@@ -37,7 +37,6 @@ from gateway.types import (
 if TYPE_CHECKING:
     import cel
 
-    from gateway.policy.explain import Explanation
     from gateway.types import Budget, Identity, Standing
 
 NOT_ALLOWED: Final = "This request is not allowed for your account. Contact support if you think this is a mistake."
@@ -94,12 +93,6 @@ class PolicySet:
             fields, budgets = self._combine(asked, matched, effect)
             template = self._keep(whole_key, fields, budgets)
         return self._plan_of(template, identity, facts, standing)
-
-    def explain(self, identity: Identity, facts: RequestFacts, standing: Standing, now_s: float) -> Explanation:
-        """Every rule that was considered, why it matched or not, and the decision."""
-        from gateway.policy.explain import explain  # upward: explain reads a set and is seldom needed
-
-        return explain(self, identity, facts, standing, now_s)
 
     def passed_through(self, method: str, path: str) -> PassThrough | None:
         r"""The route that passes ``method`` ``path`` unmetered, if one is listed.

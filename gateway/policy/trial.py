@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from gateway.errors import ConfigError, FileError, FileErrors
-from gateway.policy.explain import decision_of
+from gateway.policy.explain import decision_of, explain
 from gateway.policy.language import ROUTE_PATHS, Strict
 from gateway.policy.load import is_test, read_document
 from gateway.policy.messages import unknown_name, validate
@@ -240,7 +240,7 @@ def _run_file(policies: PolicySet, document: Document, file: TestFile, reached: 
         line, column = document.values_at[("tests", index)]
         now_s = _seconds(test.now or file.now)
         for case, identity, facts, standing in _cases(file, test, now_s):
-            explanation = policies.explain(identity, facts, standing, now_s)
+            explanation = explain(policies, identity, facts, standing, now_s)
             plan = policies.decide(identity, facts, standing, now_s)
             reached |= {entry.rule for entry in explanation.considered if entry.matched}
             reached |= {f"standings/{standing.level.value}"}

@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import FileErrors
 from gateway.policy import load_policies
 
-BAD = Path(__file__).parent / "bad"
+BAD = Path(__file__).parents[1] / "policies" / "bad"
 FILES = sorted(path.name for path in BAD.glob("*.yaml"))
 
 

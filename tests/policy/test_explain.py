@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from gateway.policy.explain import explain
 from gateway.types import NO_STANDING, Balance
 from tests.policy.helpers import BASE, asks, caller, policies_of, standing
 
@@ -21,7 +22,7 @@ TEXT = BASE + (
 def test_an_explanation_is_of_the_decision_that_is_made(level: str, cap: int, country: str) -> None:
     policies = policies_of(TEXT)
     who, what, held = caller(country=country), asks("claude-opus-5", max_output_tokens=cap), standing(level)
-    plan, told = policies.decide(who, what, held, 0.0), policies.explain(who, what, held, 0.0)
+    plan, told = policies.decide(who, what, held, 0.0), explain(policies, who, what, held, 0.0)
     assert told.decision == ("refuse" if plan.refusal else "mark" if plan.mark else "allow")
     assert told.rule == plan.rule
     assert [charge.key for charge in told.charges] == [charge.key for charge in plan.charges]
@@ -30,7 +31,7 @@ def test_an_explanation_is_of_the_decision_that_is_made(level: str, cap: int, co
 
 
 def test_every_rule_says_why_it_did_not_match() -> None:
-    told = policies_of(TEXT).explain(caller(country="DE"), asks("gpt-4o"), NO_STANDING, 0.0)
+    told = explain(policies_of(TEXT), caller(country="DE"), asks("gpt-4o"), NO_STANDING, 0.0)
     text = told.to_text()
     assert "the country (DE) is not KP" in text
     assert "the condition 'max_output_tokens > 1000' does not hold" in text
@@ -56,7 +57,7 @@ def test_what_is_said_to_match_is_what_matches_for_every_kind_of_condition() -> 
         )
         what = asks(route=("openai.responses", "openai.embeddings")[n % 2])
         now_s = n * 3_600.0
-        told = policies.explain(who, what, NO_STANDING, now_s)
+        told = explain(policies, who, what, NO_STANDING, now_s)
         matched = {entry.rule for entry in told.considered if entry.matched}
         assert matched == set(policies.decide(who, what, NO_STANDING, now_s).carriers)
         matched_at_all |= matched
@@ -64,7 +65,7 @@ def test_what_is_said_to_match_is_what_matches_for_every_kind_of_condition() -> 
 
 
 def test_an_explanation_is_plain_json() -> None:
-    told = policies_of(TEXT).explain(caller(declared_use="evaluation"), asks(), standing("suspect"), 0.0)
+    told = explain(policies_of(TEXT), caller(declared_use="evaluation"), asks(), standing("suspect"), 0.0)
     found = json.loads(json.dumps(told.to_dict()))
     assert found["decision"] == "allow"
     assert found["exempt_from"] == ["analysis", "budgets", "caps", "delay", "marks", "refusal"]
@@ -74,5 +75,5 @@ def test_what_is_left_is_shown_where_a_store_was_asked() -> None:
     policies = policies_of(TEXT)
     plan = policies.decide(caller(), asks(), NO_STANDING, 0.0)
     balances = [Balance(budget=charge.budget, remaining=7, reset_s=60.0) for charge in plan.charges]
-    told = policies.explain(caller(), asks(), NO_STANDING, 0.0).with_balances(balances)
+    told = explain(policies, caller(), asks(), NO_STANDING, 0.0).with_balances(balances)
     assert "200 requests per day (sliding); 7 left, more in 60 s" in told.to_text()
