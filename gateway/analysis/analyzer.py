@@ -75,6 +75,10 @@ class Analyzer:
         """Enter an account's directory traits (``traits.of_account``), before its first request counts."""
         self._known[account] = traits
 
+    def knows(self, account: str) -> bool:
+        """Whether the account has directory traits."""
+        return account in self._known
+
     def observe(self, ts: float, account: str, traits: Mapping[str, Any]) -> None:
         """Enter one answered request of ``account`` at ``ts`` with its traits (``traits.extract``)."""
         number = self.cohort.see(ts, account, self._known.get(account, {}), traits)

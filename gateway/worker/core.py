@@ -15,7 +15,7 @@ from gateway.standing.verdicts import encode_verdict
 from gateway.worker.naming import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.analysis.analyzer import Analyzer
     from gateway.standing import StandingTable
@@ -42,8 +42,12 @@ class State:
 class AnalysisWorker:
     """One analyzer and its table of standings. ``take`` may run in a thread; ``publish`` belongs to the event loop."""
 
-    def __init__(self, state: State, standing: StandingTable) -> None:
+    def __init__(
+        self, state: State, standing: StandingTable, describe: Callable[[Event], Mapping[str, JSON]] | None = None
+    ) -> None:
+        """``describe`` gives the traits of an account that no directory knows, from its first event."""
         self.analyzer = state.analyzer
+        self._describe = describe
         self.observed = state.observed
         self.last_event_s = state.last_event_s
         self.passes = 0
@@ -70,6 +74,8 @@ class AnalysisWorker:
                 continue
             self._seen[event.id] = None
             self.tick(event.ts)
+            if self._describe is not None and not self.analyzer.knows(event.account):
+                self.analyzer.know(event.account, self._describe(event))
             self.analyzer.observe(event.ts, event.account, event.traits)
             self.observed += 1
             self.last_event_s = max(self.last_event_s, event.ts)

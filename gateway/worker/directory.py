@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from gateway.types import JSON
+    from gateway.types import JSON, Event
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +29,10 @@ class AccountTraits:
     def changed(self) -> bool:
         """Whether the file is another than the one read last."""
         return self._path is not None and signature(self._path) != self._signature
+
+    def of_event(self, event: Event) -> Mapping[str, JSON]:
+        """Traits of an account that the file does not name: what its key says of it (``keys create --org``)."""
+        return self._extractor.account({"org": event.org, "plan": event.plan, "country": event.country})
 
     def read(self) -> Iterator[tuple[str, Mapping[str, JSON]]]:
         """Each account and its traits. A file that cannot be read to its end is logged; its first rows count."""

@@ -70,7 +70,7 @@ class Session:
         """Load the last state, or none; make the source go on from there."""
         state = await self._load()
         state.analyzer.config = config_of(self.policies.current)
-        self.worker = AnalysisWorker(state, self.standing)
+        self.worker = AnalysisWorker(state, self.standing, self.directory.of_event)
         self.worker.since_s = self.clock.now() - state.analyzer.config.horizon_s
         await asyncio.to_thread(lambda: self.worker.know(self.directory.read()))
         await self.source.open(state.position)

@@ -24,6 +24,9 @@ class ScriptedAnalyzer:
     def know(self, account: str, traits: Mapping[str, Any]) -> None:
         self.known[account] = traits
 
+    def knows(self, account: str) -> bool:
+        return account in self.known
+
     def observe(self, ts: float, account: str, traits: Mapping[str, Any]) -> None:
         self.seen.append((ts, account))
 
@@ -134,3 +137,16 @@ def test_merged_clusters_are_named_as_the_table_knows_them(analyzer: ScriptedAna
     worker.tick(0.0)
     (published,) = worker.publish(1.0)
     assert (published.cluster, published.replaces) == ("cold", ("cnew",))
+
+
+def test_an_account_of_the_key_store_is_described_by_its_first_event_one_of_the_directory_is_not(
+    analyzer: ScriptedAnalyzer,
+) -> None:
+    worker = AnalysisWorker(
+        State(analyzer=analyzer),  # type: ignore[arg-type]
+        StandingTable(),
+        lambda event: {"org": event.org, "seen": event.id},
+    )
+    worker.know([("listed", {"org": "o1"})])
+    worker.take([event(1, 1.0, account="listed", org="o9"), event(2, 2.0, org="o2"), event(3, 3.0, org="o3")])
+    assert analyzer.known == {"listed": {"org": "o1"}, "a": {"org": "o2", "seen": "r2"}}
