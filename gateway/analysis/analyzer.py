@@ -7,6 +7,7 @@ the same order give the same verdicts: passes are due by the events' time, not b
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -70,6 +71,11 @@ class Analyzer:
         self.intents: list[float] = []
         self.adopted = 0.0
         """Largest share of active holders that a new template gathered without giving any grounds."""
+
+    def configure(self, config: AnalysisConfig) -> None:
+        """Go on under changed settings; the sizes of tables stay as they were made."""
+        self.config = replace(config, phrase_slots_log2=self.config.phrase_slots_log2)
+        self.found.config = self.config
 
     def know(self, account: str, traits: Mapping[str, Any]) -> None:
         """Enter an account's directory traits (``traits.of_account``), before its first request counts."""

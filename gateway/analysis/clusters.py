@@ -57,7 +57,7 @@ class ClusterBook:
     """All clusters, and which phrase belongs to which."""
 
     def __init__(self, config: AnalysisConfig) -> None:
-        self._config = config
+        self.config = config
         self.every: dict[str, Cluster] = {}
         self._by_phrase: dict[int, tuple[str, float]] = {}
 
@@ -147,7 +147,7 @@ class ClusterBook:
         """Verdicts on living clusters that changed or whose last one grows old."""
         given = []
         for cluster in self.alive():
-            old = now_s - cluster.told_s >= self._config.verdict_s / _RENEW_PART and cluster.renewed_s > cluster.told_s
+            old = now_s - cluster.told_s >= self.config.verdict_s / _RENEW_PART and cluster.renewed_s > cluster.told_s
             if cluster.changed or old:
                 given.append(self._verdict(cluster, names, now_s))
         return given
@@ -161,7 +161,7 @@ class ClusterBook:
             level=cluster.level,
             members=tuple(names[number] for number in cluster.members),
             decided_at=now_s,
-            expires_at=cluster.renewed_s + self._config.verdict_s,
+            expires_at=cluster.renewed_s + self.config.verdict_s,
             version=cluster.version,
             reasons=cluster.reasons,
             replaces=tuple(cluster.replaces),

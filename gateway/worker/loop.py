@@ -69,7 +69,7 @@ class Session:
     async def begin(self) -> None:
         """Load the last state, or none; make the source go on from there."""
         state = await self._load()
-        state.analyzer.config = config_of(self.policies.current)
+        state.analyzer.configure(config_of(self.policies.current))
         self.worker = AnalysisWorker(state, self.standing, self.directory.of_event)
         self.worker.since_s = self.clock.now() - state.analyzer.config.horizon_s
         await asyncio.to_thread(lambda: self.worker.know(self.directory.read()))
@@ -140,7 +140,7 @@ class Session:
     async def look_at_files(self) -> None:
         """Take over a changed account directory or changed policies."""
         if self.policies.check_now():
-            self.worker.analyzer.config = config_of(self.policies.current)
+            self.worker.analyzer.configure(config_of(self.policies.current))
         if self.directory.changed():
             await asyncio.to_thread(lambda: self.worker.know(self.directory.read()))
 

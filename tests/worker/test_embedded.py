@@ -209,7 +209,7 @@ async def test_a_policy_change_reaches_the_analysis_and_a_broken_one_does_not(
     good = policy.read_text()
     policy.write_text(good + "analysis: {alpha: 1.0e-3}\n")
     await session.look_at_files()
-    assert session.worker.analyzer.config.alpha == 1e-3
+    assert session.worker.analyzer.config.alpha == session.worker.analyzer.found.config.alpha == 1e-3
     policy.write_text("version: 99\n")
     await session.look_at_files()
     assert session.worker.analyzer.config.alpha == 1e-3
