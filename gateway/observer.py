@@ -27,6 +27,7 @@ class RequestObserver:
         self._extractor = TraitExtractor(key)
         self._standing = standing
         self._signatures = Signatures()
+        self._told: list[tuple[str, int, float]] = []
         self._version = -1
         self._look_at_s = 0.0
 
@@ -43,7 +44,10 @@ class RequestObserver:
         if self._standing.version != self._version or now_s >= self._look_at_s:
             self._version = self._standing.version
             self._look_at_s = now_s + _LOOK_EVERY_S
-            self._signatures = Signatures(view.verdict for view in self._standing.enforced(now_s))
+            verdicts = self._standing.enforced_verdicts(now_s)
+            told = [(verdict.cluster, verdict.version, verdict.decided_at) for verdict in verdicts]
+            if told != self._told:
+                self._told, self._signatures = told, Signatures(verdicts)
         return len(self._signatures) > 0
 
     def match(self, traits: Mapping[str, JSON], now_s: float) -> str | None:

@@ -119,6 +119,19 @@ class Book:
         verdict = self._verdicts.get(name)
         return None if verdict is None else self._view(verdict, now_s)
 
+    def enforced_verdicts(self, now_s: float) -> list[Verdict]:
+        """Verdicts on the clusters that stand at ``suspect`` or above now; costs nothing by the member."""
+        return [
+            verdict for name, verdict in self._verdicts.items() if self._level(name, now_s).rank >= Level.SUSPECT.rank
+        ]
+
+    def _level(self, name: str, now_s: float) -> Level:
+        """What holds for a cluster now, after the override."""
+        if name in self._replaced_by:
+            return Level.NONE
+        holds = (one for one in self._shared[name] if one.expires_at is None or now_s < one.expires_at)
+        return next((one.level for one in holds), Level.NONE)
+
     def override_of(self, kind: SubjectKind, subject: str) -> Override | None:
         """The override that counts for a subject, also when it has ended."""
         return self._overrides.get((kind, subject))
@@ -227,13 +240,11 @@ class Book:
 
     def _view(self, verdict: Verdict, now_s: float) -> ClusterView:
         name = verdict.cluster
-        replaced_by = self._replaced_by.get(name)
-        holds = [s for s in self._shared[name] if s.expires_at is None or now_s < s.expires_at]
         return ClusterView(
             verdict=verdict,
-            level=holds[0].level if holds and replaced_by is None else Level.NONE,
+            level=self._level(name, now_s),
             override=self._overrides.get((SubjectKind.CLUSTER, name)),
-            replaced_by=replaced_by,
+            replaced_by=self._replaced_by.get(name),
             members=tuple(account for account in verdict.members if self._cluster_of(account) == name),
         )
 

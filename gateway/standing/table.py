@@ -124,8 +124,12 @@ class StandingTable:
         return self._book.overrides()
 
     def enforced(self, now_s: float) -> list[ClusterView]:
-        """The clusters that stand at ``suspect`` or above: whose signatures the request path looks for."""
+        """The clusters that stand at ``suspect`` or above."""
         return [view for view in self._book.clusters(now_s) if view.level.rank >= Level.SUSPECT.rank]
+
+    def enforced_verdicts(self, now_s: float) -> list[Verdict]:
+        """The verdicts on these: their signatures are what the request path looks for."""
+        return self._book.enforced_verdicts(now_s)
 
     async def audit(self) -> list[Override]:
         """Every override ever recorded, oldest first. Raises StoreError."""
