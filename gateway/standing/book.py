@@ -122,7 +122,9 @@ class Book:
     def enforced_verdicts(self, now_s: float) -> list[Verdict]:
         """Verdicts on the clusters that stand at ``suspect`` or above now; costs nothing by the member."""
         return [
-            verdict for name, verdict in self._verdicts.items() if self._level(name, now_s).rank >= Level.SUSPECT.rank
+            verdict
+            for name, verdict in sorted(self._verdicts.items())
+            if self._level(name, now_s).rank >= Level.SUSPECT.rank
         ]
 
     def _level(self, name: str, now_s: float) -> Level:
