@@ -71,13 +71,13 @@ class ClusterBook:
 
     def match(self, phrases: Sequence[int]) -> tuple[Cluster | None, float]:
         """The enforced cluster whose signature a request shows, if any, and how many bits of it."""
-        if not self._by_phrase:
+        known = self._by_phrase
+        if not known:
             return None, 0.0
         scores: dict[str, float] = {}
-        for phrase in phrases:
-            found = self._by_phrase.get(phrase)
-            if found is not None:
-                scores[found[0]] = scores.get(found[0], 0.0) + found[1]
+        for phrase in filter(known.__contains__, phrases):
+            name, bits = known[phrase]
+            scores[name] = scores.get(name, 0.0) + bits
         best = max(scores, key=scores.__getitem__, default=None)
         if best is None or scores[best] < MATCH_BITS:
             return None, 0.0

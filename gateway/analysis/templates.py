@@ -63,9 +63,17 @@ class Template:
     matched: NDArray[np.int64]
 
 
+def distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``numpy.unique``, several times as fast: numpy hashes whole numbers (since 2.3) before it sorts them."""
+    ordered = np.sort(values)
+    first = np.ones(ordered.size, bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
+
+
 def account_counts(rows: Rows, phrases: int) -> NDArray[np.int64]:
     """How many accounts said each of ``phrases`` numbered phrases in these rows."""
-    pairs = np.unique((rows.account[rows.request] << 32) | rows.phrase)
+    pairs = distinct((rows.account[rows.request] << 32) | rows.phrase)
     return np.bincount(pairs & _LOW, minlength=phrases)
 
 
@@ -98,10 +106,10 @@ def extend(rows: Rows, bits: NDArray[np.float64], allowed: NDArray[np.bool_]) ->
     """
     entry = allowed[rows.phrase]
     row, pair = rows.request[entry], (rows.account[rows.request[entry]] << 32) | rows.phrase[entry]
-    every = np.bincount(np.unique(pair) & _LOW, minlength=bits.size)
+    every = np.bincount(distinct(pair) & _LOW, minlength=bits.size)
     for _ in range(_ROUNDS):
         matched = scores(rows, bits) >= MATCH_BITS
-        inside = np.bincount(np.unique(pair[matched[row]]) & _LOW, minlength=bits.size)
+        inside = np.bincount(distinct(pair[matched[row]]) & _LOW, minlength=bits.size)
         joins = (bits <= 0) & (inside >= _MIN_TOGETHER) & (inside >= _JOIN_SHARE * every)
         if not joins.any():
             break
@@ -119,7 +127,7 @@ def cover(rows: Rows, bits: NDArray[np.float64]) -> NDArray[np.float64]:
     matched = scores(rows, bits) >= MATCH_BITS
     entries = matched[rows.request] & (bits[rows.phrase] > 0)
     request, phrase = rows.request[entries], rows.phrase[entries]
-    pairs = np.unique((rows.account[request] << 32) | phrase)
+    pairs = distinct((rows.account[request] << 32) | phrase)
     inside = np.bincount(pairs & _LOW, minlength=bits.size)
     order = np.lexsort((phrase, -inside[phrase], request))
     request, phrase = request[order], phrase[order]
