@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from click.testing import CliRunner
 from httpx import ASGITransport
 
 from gateway.app import build_app
+from gateway.cli.replay import replay
 from gateway.clock import ManualClock
 from gateway.demo.model import ModelServer
 from gateway.events import EventTail
@@ -241,3 +244,38 @@ async def test_what_the_policy_exempts_never_reaches_the_analysis(folder: Path, 
     expected = [call for call in town.calls[-200:] if call.account not in town.campaign]
     assert session.worker.observed == len(expected)
     await gateway.aclose()
+
+
+async def test_a_replay_gives_the_verdicts_of_the_live_run(gateway: Gateway, town: Town) -> None:
+    session = await gateway.worker()
+    for number, call in enumerate(town.calls):
+        await gateway.ask(call)
+        if number % 97 == 0:  # the worker reads in pieces of its own
+            await gateway.work(session)
+    await gateway.work(session)
+    gateway.clock.advance(session.worker.analyzer.config.tick_s)
+    await gateway.work(session)
+    live = {view.members: view.verdict for view in gateway.rooms.standing.enforced(gateway.clock.now())}
+
+    folder = gateway.folder
+    with (folder / "requests.ndjson").open("wb") as file:
+        for call in town.calls:
+            row = {"id": call.id, "ts": call.ts, "account": call.account, "ip": call.ip, "body": call.body}
+            row |= {
+                "headers": call.headers,
+                "path": "/v1/chat/completions",
+                "status": 200,
+                "usage": {"output_tokens": 9},
+            }
+            file.write(orjson.dumps(row) + b"\n")
+    inputs = {"policies": "policy.yaml", "accounts": "accounts.ndjson", "requests": "requests.ndjson", "out": "out"}
+    arguments = [text for name, path in inputs.items() for text in (f"--{name}", str(folder / path))]
+    done = await asyncio.to_thread(CliRunner().invoke, replay, arguments)
+    assert done.exit_code == 0, done.output
+    clusters = orjson.loads((folder / "out" / "clusters.json").read_bytes())
+    replayed = {tuple(row["members"]): row for row in clusters if row["first_enforced_at"] is not None}
+
+    assert set(map(frozenset, replayed)) == set(map(frozenset, live)) == {town.campaign}
+    (row,), (verdict,) = replayed.values(), live.values()
+    assert row["level"] == verdict.level.value
+    assert orjson.loads(orjson.dumps(verdict.evidence)) == row["evidence"]
