@@ -57,7 +57,7 @@ class Rooms:
         self.settings = settings
         self.clock = clock if clock is not None else SystemClock()
         self.metrics = Metrics(workers_dir=workers_dir)
-        self._budget_metrics = BudgetMetrics(self.metrics.registry, self.metrics.uncharged)
+        self._budget_metrics = BudgetMetrics(self.metrics.registry, self.metrics.uncharged, self.metrics.pending)
         self.draining = False
         self._calls: set[Exchange] = set()
         self._idle = asyncio.Event()

@@ -27,11 +27,8 @@ class Breaker:
         self._failures = 0
         self._pause_s = FIRST_S
         self._probe_at_s: float | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the store is not to be asked by requests."""
-        return self._probe_at_s is not None
+        self.is_open = False
+        """The store is not to be asked by requests."""
 
     @property
     def state(self) -> str:
@@ -40,14 +37,18 @@ class Breaker:
 
     def succeeded(self) -> None:
         """The store answered."""
+        if not self._failures:
+            return
         self._failures = 0
         self._pause_s = FIRST_S
         self._probe_at_s = None
+        self.is_open = False
 
     def failed(self, now_s: float) -> None:
         """The store did not answer; while open only a probe's failure makes the pause longer."""
         self._failures += 1
         if self.is_open or self._failures >= FAILURES:
+            self.is_open = True
             self._probe_at_s = now_s + self._pause_s * (0.5 + 0.5 * self._jitter())
             self._pause_s = min(LONGEST_S, 2 * self._pause_s)
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gateway.types import Amounts, Budget, Charge
 
 SHAPES_KEPT = 4096
+SETS_KEPT = 8192
+"""Charges of so many accounts are kept compiled, at about 1.5 kB each."""
 MOST = 10**13
 """The largest amount that is counted: sums of hundreds stay exact in doubles. A caller may declare any cap."""
 
@@ -75,6 +77,8 @@ class Store(Protocol):
     """Where buckets live. Every method raises StoreError when it cannot be done within the time limit."""
 
     name: str
+    in_process: bool
+    """It cannot be away: no last word of it has to be kept."""
 
     async def open(self) -> None:
         """Make what the first call needs."""
@@ -117,11 +121,24 @@ class Store(Protocol):
         ...
 
 
+class Row(NamedTuple):
+    """A charge compiled: a ``Line`` but for its amounts."""
+
+    key: str
+    shape: Shape
+    unit: int
+    tag: str
+
+
 class Shapes:
-    """Budgets compiled once each. Budgets live as long as their policy set, so identity is the key."""
+    """Budgets compiled once each, and the charges of an account once for all its requests.
+
+    Budgets live as long as their policy set and a decision's charges as long as it is kept, so identity is the key.
+    """
 
     def __init__(self) -> None:
         self._kept: dict[int, tuple[Budget, Shape]] = {}
+        self._sets: dict[int, tuple[Sequence[Charge], tuple[Row, ...]]] = {}
 
     def of(self, budget: Budget) -> Shape:
         """The shape of ``budget``; bounded memory over many policy sets."""
@@ -136,24 +153,39 @@ class Shapes:
 
     def line(self, charge: Charge, amount: int = 0, floor: int = 0) -> Line:
         """The line of one charge."""
-        shape = self.of(charge.budget)
-        tag = shape.subject + charge.value
-        return Line(tag + shape.suffix, shape, amount, floor, tag)
+        key, shape, _, tag = self._row(charge)
+        return Line(key, shape, amount, floor, tag)
+
+    def rows(self, charges: Sequence[Charge]) -> tuple[Row, ...]:
+        """What of a request's lines is the same each time; kept where ``charges`` is a tuple, which cannot change."""
+        found = self._sets.get(id(charges))
+        if found is not None and found[0] is charges:
+            return found[1]
+        rows = tuple([self._row(charge) for charge in charges])
+        if type(charges) is tuple:
+            if len(self._sets) >= SETS_KEPT:
+                self._sets.clear()
+            self._sets[id(charges)] = (charges, rows)
+        return rows
 
     def lines(self, charges: Sequence[Charge], amounts: Amounts, floors: Amounts | None = None) -> list[Line]:
         """The lines of a request, in the order of its charges; without ``floors`` they are the amounts."""
-        spent = _by_unit(amounts)
-        kept = spent if floors is None else _by_unit(floors)
-        made = []
-        for charge in charges:
-            shape = self.of(charge.budget)
-            tag = shape.subject + charge.value
-            unit = shape.unit
-            made.append(Line(tag + shape.suffix, shape, spent[unit], kept[unit], tag))
-        return made
+        spent = by_unit(amounts)
+        return lines_of(self.rows(charges), spent, spent if floors is None else by_unit(floors))
+
+    def _row(self, charge: Charge) -> Row:
+        shape = self.of(charge.budget)
+        tag = shape.subject + charge.value
+        return Row(tag + shape.suffix, shape, shape.unit, tag)
 
 
-def _by_unit(amounts: Amounts) -> tuple[int, ...]:
+def lines_of(rows: Sequence[Row], spent: tuple[int, ...], kept: tuple[int, ...]) -> list[Line]:
+    """Lines with their amounts and floors, given by unit."""
+    new = tuple.__new__  # a NamedTuple's own is a function of Python
+    return [new(Line, (key, shape, spent[unit], kept[unit], tag)) for key, shape, unit, tag in rows]
+
+
+def by_unit(amounts: Amounts) -> tuple[int, ...]:
     """``Amounts.of`` for every unit at once, in the order of ``UNITS``."""
     inputs, outputs = amounts.input_tokens, amounts.output_tokens
     spent = (amounts.requests, inputs, outputs, inputs + outputs, amounts.cost_microusd, 1)

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 class EmbeddedStore(MemoryStore):
     """``MemoryStore`` kept in ``folder/budgets.journal``. ``open`` reads it and keeps writing; one process only."""
 
+    in_process = True
+
     def __init__(self, clock: Clock, folder: Path) -> None:
         super().__init__(clock)
         self._journal = Journal(folder / "budgets.journal")
@@ -61,17 +63,25 @@ class EmbeddedStore(MemoryStore):
 
     def load(self) -> None:
         """Raises OSError if the folder cannot be read or written."""
+        held = self.look()
+        now_us = self.now_us()
+        for reservation, rows in held.items():
+            self._abandon(reservation, rows, now_us)
+        self.dirty, self.changed = set(), set()
+        self._journal.rewrite(self._entries(list(self._buckets), list(self._moved)))
+
+    def look(self) -> dict[str, Entry]:
+        """Take over what the journal says and write nothing: enough to ``peek`` beside the process that holds it.
+
+        Returns the reservations that are open, which count as reserved. Raises OSError if it cannot be read.
+        """
         held: dict[str, Entry] = {}
         for entry in self._journal.read():
             try:
                 self._take(entry, held)
             except (TypeError, ValueError, IndexError):
                 log.warning("budgets.journal: got an entry that is no bucket or reservation, left it out")
-        now_us = self.now_us()
-        for reservation, rows in held.items():
-            self._abandon(reservation, rows, now_us)
-        self.dirty, self.changed = set(), set()
-        self._journal.rewrite(self._entries(list(self._buckets), list(self._moved)))
+        return held
 
     def flush(self) -> None:
         """Write what changed since the last flush; a step of a rewrite under way.

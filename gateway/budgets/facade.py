@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from gateway.budgets.breaker import Breaker
-from gateway.budgets.core import BucketBroken, Decision, Line, Renewal, Shapes
+from gateway.budgets.core import BucketBroken, Decision, Line, Renewal, Shapes, by_unit, lines_of
 from gateway.budgets.embedded import EmbeddedStore
 from gateway.budgets.joins import Joins
 from gateway.budgets.metrics import BudgetMetrics
@@ -52,20 +52,19 @@ class Live:
 
     __slots__ = ("charges", "floors", "reserved", "since_s")
 
-    def __init__(self, charges: tuple[Charge, ...], reserved: Amounts, floors: Amounts, since_s: float) -> None:
+    def __init__(self, charges: tuple[Charge, ...], reserved: Amounts, floors: tuple[int, ...], since_s: float) -> None:
         self.charges = charges
         self.reserved = reserved
         self.floors = floors
         self.since_s = since_s
 
 
-def floor_of(amounts: Amounts) -> Amounts:
-    """What a reservation is settled at if its worker dies before anything was seen to flow: the request and
+def floors_of(spent: tuple[int, ...]) -> tuple[int, ...]:
+    """What a reservation is settled at, by unit, if its worker dies before anything was seen to flow: the request and
     its input, no output; of the cost the input's share by tokens (input is never dearer than output).
     """
-    tokens = amounts.input_tokens + amounts.output_tokens
-    cost = amounts.cost_microusd * amounts.input_tokens // tokens if tokens else amounts.cost_microusd
-    return Amounts(requests=amounts.requests, input_tokens=amounts.input_tokens, cost_microusd=cost)
+    requests, inputs, _, tokens, cost, slot = spent
+    return (requests, inputs, 0, inputs, cost * inputs // tokens if tokens else cost, slot)
 
 
 class Budgets:
@@ -90,6 +89,7 @@ class Budgets:
         self._shapes = Shapes()
         self._shares = Shares(clock, self._shapes)
         self._joins = Joins()
+        self._in_process = store.in_process
         self._live: dict[str, Live] = {}
         self._pending: OrderedDict[str, tuple[tuple[Charge, ...], Amounts]] = OrderedDict()
         self._tasks: list[asyncio.Task[None]] = []
@@ -123,8 +123,9 @@ class Budgets:
     async def reserve(self, reservation: str, charges: Sequence[Charge], amounts: Amounts) -> Grant | Refusal:
         """Charge every bucket, or none. Never raises for a store's failure: ``on_store_error`` decides then."""
         kept = tuple(charges)
-        floors = floor_of(amounts)
-        lines = self._shapes.lines(kept, amounts, floors)
+        spent = by_unit(amounts)
+        floors = floors_of(spent)
+        lines = lines_of(self._shapes.rows(kept), spent, floors)
         if self._breaker.is_open:
             return self._without_store(reservation, kept, amounts, lines)
         started_s = self._clock.monotonic()
@@ -137,9 +138,16 @@ class Budgets:
             self._later(reservation, kept, Amounts())
             raise
         self._breaker.succeeded()
-        self.metrics.store_seconds.observe(self._clock.monotonic() - started_s)
-        self._shares.heard(lines, decision)
-        return self._answer(reservation, kept, amounts, floors, lines, decision)
+        now_s = self._clock.monotonic()
+        self.metrics.store_seconds.observe(now_s - started_s)
+        if not self._in_process:
+            self._shares.heard(lines, decision, now_s)
+        if not decision.granted:
+            self.metrics.refused.inc()
+            return refuse(lines, decision)
+        self.metrics.granted.value += 1
+        self._live[reservation] = Live(kept, amounts, floors, now_s)
+        return self._grant(reservation, kept, amounts, lines, decision)
 
     async def settle(self, grant: Grant, actual: Amounts) -> None:
         """Replace what was reserved by ``actual``. Idempotent. Never raises for a store's failure: it is kept
@@ -162,7 +170,7 @@ class Budgets:
         """
         live = self._live.get(grant.reservation)
         if live is not None and seen is not None:
-            live.floors = seen
+            live.floors = by_unit(seen)
 
     async def peek(self, charges: Sequence[Charge]) -> tuple[Balance, ...]:
         """Balances of all ``charges``, hidden ones too: not for callers. Raises StoreError."""
@@ -197,7 +205,7 @@ class Budgets:
             return
         now_s = self._clock.monotonic()
         renewals = [
-            Renewal(reservation, self._shapes.lines(live.charges, live.reserved, live.floors))
+            Renewal(reservation, lines_of(self._shapes.rows(live.charges), by_unit(live.reserved), live.floors))
             for reservation, live in self._live.items()
             if now_s - live.since_s >= RENEW_AFTER_S
         ]
@@ -226,7 +234,11 @@ class Budgets:
 
     async def _ask(self, reservation: str, charges: tuple[Charge, ...], lines: Sequence[Line]) -> Decision:
         """Reserve; where the account is new in its cluster, what it spent goes first, in the same round trip."""
-        joining = self._joins.wanted(charges) if any(line.shape.of_cluster for line in lines) else None
+        joining = None
+        for line in lines:
+            if line[1].of_cluster:
+                joining = self._joins.wanted(charges)
+                break
         if joining is None:
             return await self.store.reserve(reservation, lines)
         move_id, moves = joining
@@ -234,27 +246,27 @@ class Budgets:
         self._joins.done(move_id)
         return decision
 
-    def _answer(
+    def _grant(
         self,
         reservation: str,
         charges: tuple[Charge, ...],
         amounts: Amounts,
-        floors: Amounts,
         lines: Sequence[Line],
         decision: Decision,
-    ) -> Grant | Refusal:
-        if not decision.granted:
-            self.metrics.refused.inc()
-            return refuse(lines, decision)
-        self.metrics.granted.inc()
-        in_shadow = shadowed(lines, decision)
-        if in_shadow:
-            self.metrics.shadowed.inc()
-        self._live[reservation] = Live(charges, amounts, floors, self._clock.monotonic())
+        *,
+        degraded: bool = False,
+    ) -> Grant:
+        in_shadow: tuple[str, ...] = ()
+        for view in decision.views:
+            if view[2]:  # what is granted and would have to wait is in shadow
+                in_shadow = shadowed(lines, decision)
+                self.metrics.shadowed.inc()
+                break
         return Grant(
             reservation=reservation,
             balances=balances(lines, decision),
             shadowed=in_shadow,
+            degraded=degraded,
             charges=charges,
             reserved=amounts,
         )
@@ -283,21 +295,13 @@ class Budgets:
         return answer
 
     def _by_shares(self, reservation: str, charges: tuple[Charge, ...], amounts: Amounts) -> Grant | Refusal:
-        floors = floor_of(amounts)
-        lines, decision = self._shares.reserve(reservation, charges, amounts, floors, self._workers)
+        lines, decision = self._shares.reserve(reservation, charges, amounts, self._workers)
         if not decision.granted:
             self.metrics.decisions.labels("refused", "fallback").inc()
             return refuse(lines, decision)
         self.metrics.decisions.labels("granted", "fallback").inc()
-        self._live[reservation] = Live(charges, amounts, floors, self._clock.monotonic())
-        return Grant(
-            reservation=reservation,
-            balances=balances(lines, decision),
-            shadowed=shadowed(lines, decision),
-            degraded=True,
-            charges=charges,
-            reserved=amounts,
-        )
+        self._live[reservation] = Live(charges, amounts, floors_of(by_unit(amounts)), self._clock.monotonic())
+        return self._grant(reservation, charges, amounts, lines, decision, degraded=True)
 
     async def _settle(self, reservation: str, charges: tuple[Charge, ...], actual: Amounts) -> bool:
         if self._breaker.is_open:

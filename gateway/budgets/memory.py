@@ -50,6 +50,7 @@ class MemoryStore:
     """Buckets of one process. See the module for states and bounds."""
 
     name = "memory"
+    in_process = False
 
     def __init__(self, clock: Clock, *, max_buckets: int = MAX_BUCKETS) -> None:
         self._clock = clock
@@ -78,28 +79,14 @@ class MemoryStore:
         if self._calls % SWEEP_EVERY == 0:
             self.sweep_now(now_us)
         if reservation in self._open or reservation in self._abandoned or reservation in self._done:
-            return Decision(True, tuple(self._view(line, now_us) for line in lines))
-        views: list[View] = []
-        granted = True
-        states: list[State | None] = []
-        for line in lines:
-            key, shape, amount = line[:3]
-            if shape.code == Lease.CODE:
-                view = self._lease_view(line, now_us)
-                wait = view.wait_us
-                states.append(None)
-                views.append(view)
-            else:
-                found = self._buckets.get(key)
-                state = shape.fresh() if found is None else found[1]
-                states.append(state)
-                wait = shape.wait_us(state, now_us, amount)
-                views.append(View(0, 0, wait))
-            if wait and not shape.shadow:
-                granted = False
+            return Decision(True, self.peek_now(lines, now_us))
+        states, waits = self._check(lines, now_us)
+        granted = not any(waits) or not any(
+            wait and not line[1].shadow for line, wait in zip(lines, waits, strict=True)
+        )
         if granted:
-            self._charge(reservation, lines, states, now_us)
-        return Decision(granted, self._views(lines, states, views, now_us, charged=granted))
+            return Decision(True, self._charge(reservation, lines, states, waits, now_us))
+        return Decision(False, self._refused(lines, states, waits, now_us))
 
     def settle_now(self, reservation: str, lines: Sequence[Line], now_us: int) -> None:
         """Bring what was reserved to the lines' amounts. At most one settlement of an id counts; an unknown
@@ -111,7 +98,8 @@ class MemoryStore:
         if record is None:
             record = Record(lines, [0] * len(lines), [0] * len(lines), 0)
         for position, line in enumerate(lines):
-            self._change(record, reservation, position, line.amount, now_us)
+            if line[2] != record.amounts[position] or line[1].code == Lease.CODE:
+                self._change(record, reservation, position, line[2], now_us)
         self._done[reservation] = now_us + DONE_US
         self._note(reservation)
 
@@ -233,34 +221,59 @@ class MemoryStore:
 
     # -- parts -----------------------------------------------------------------------------------------
 
-    def _charge(self, reservation: str, lines: Sequence[Line], states: list[State | None], now_us: int) -> None:
-        marks: list[float] = []
-        expires_us = now_us + HOLD_US
-        for line, state in zip(lines, states, strict=True):
-            key, shape, amount = line[:3]
-            if state is None:
-                self._leases.setdefault(key, {})[reservation] = expires_us
-                marks.append(0)
+    def _check(self, lines: Sequence[Line], now_us: int) -> tuple[list[State | None], list[int]]:
+        """The lines' states (``None``: a lease) and how long each has to wait; changes nothing that counts."""
+        buckets = self._buckets
+        states: list[State | None] = []
+        waits: list[int] = []
+        for line in lines:
+            key, shape, amount, _, _ = line
+            if shape.code == Lease.CODE:
+                states.append(None)
+                waits.append(self._lease_view(line, now_us)[2])
                 continue
-            marks.append(shape.charge(state, now_us, amount))
-            if key not in self._buckets:
-                self._add(key, shape, state)
-            self._touch(key)
-        self._open[reservation] = Record(lines, [line[2] for line in lines], marks, expires_us)
-        self._note(reservation)
+            found = buckets.get(key)
+            state = shape.fresh() if found is None else found[1]
+            states.append(state)
+            waits.append(shape.wait_us(state, now_us, amount))
+        return states, waits
 
-    def _views(
-        self, lines: Sequence[Line], states: list[State | None], views: list[View], now_us: int, *, charged: bool
+    def _charge(
+        self, reservation: str, lines: Sequence[Line], states: list[State | None], waits: list[int], now_us: int
+    ) -> tuple[View, ...]:
+        """Spend every line and open the reservation; the views after it."""
+        marks: list[float] = []
+        views: list[View] = []
+        expires_us = now_us + HOLD_US
+        buckets, new = self._buckets, tuple.__new__
+        for line, state, wait in zip(lines, states, waits, strict=True):
+            key, shape, amount, _, _ = line
+            if state is None:
+                leases = self._leases.setdefault(key, {})
+                leases[reservation] = expires_us
+                marks.append(0)
+                views.append(new(View, (max(0, shape.capacity - len(leases)), LEASE_WAIT_US, wait)))
+                continue
+            mark, remaining, reset_us = shape.spend(state, now_us, amount)
+            marks.append(mark)
+            views.append(new(View, (remaining, reset_us, wait)))
+            if key not in buckets:
+                self._add(key, shape, state)
+        self._open[reservation] = Record(lines, [line[2] for line in lines], marks, expires_us)
+        if self.dirty is not None:
+            self.dirty.update([line[0] for line in lines if line[1].code != Lease.CODE])
+        self._note(reservation)
+        return tuple(views)
+
+    def _refused(
+        self, lines: Sequence[Line], states: list[State | None], waits: list[int], now_us: int
     ) -> tuple[View, ...]:
         made = []
-        for line, state, view in zip(lines, states, views, strict=True):
-            if state is not None:
-                remaining, reset_us = line[1].view(state, now_us)
-                made.append(View(remaining, reset_us, view.wait_us))
-            elif charged:
-                made.append(View(max(0, view.remaining - 1), LEASE_WAIT_US, view.wait_us))
+        for line, state, wait in zip(lines, states, waits, strict=True):
+            if state is None:
+                made.append(self._lease_view(line, now_us)._replace(wait_us=wait))
             else:
-                made.append(view)
+                made.append(View(*line.shape.view(state, now_us), wait))
         return tuple(made)
 
     def _view(self, line: Line, now_us: int) -> View:

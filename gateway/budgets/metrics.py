@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from gateway.telemetry.pending import Pending
+
 LATENCY_BUCKETS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 
 class BudgetMetrics:
     """Made on the registry that is passed in; a registry of its own where nobody looks.
 
-    ``uncharged`` is the gateway's own counter of what could not be charged, where there is one.
+    ``uncharged`` is the gateway's own counter of what could not be charged, ``pending`` its counts that are not told
+    yet, where there are any.
     """
 
-    def __init__(self, registry: CollectorRegistry | None = None, uncharged: Counter | None = None) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry | None = None,
+        uncharged: Counter | None = None,
+        pending: Pending | None = None,
+    ) -> None:
         registry = registry if registry is not None else CollectorRegistry()
+        pending = pending if pending is not None else Pending(registry)
         self.decisions = Counter(
             "distillguard_budget_decisions",
             "Reservations decided, by answer (granted, refused, denied) and by who decided (store, fallback).",
             ("answer", "by"),
             registry=registry,
         )
-        self.granted = self.decisions.labels("granted", "store")
+        self.granted = pending.counter(self.decisions.labels("granted", "store"))
         self.refused = self.decisions.labels("refused", "store")
         self.shadowed = Counter(
             "distillguard_budget_shadow_refusals", "Reservations that a shadow budget would refuse.", registry=registry
@@ -32,11 +41,13 @@ class BudgetMetrics:
             ("call",),
             registry=registry,
         )
-        self.store_seconds = Histogram(
-            "distillguard_store_seconds",
-            "Time of a reservation in the budget store.",
-            buckets=LATENCY_BUCKETS_S,
-            registry=registry,
+        self.store_seconds = pending.histogram(
+            Histogram(
+                "distillguard_store_seconds",
+                "Time of a reservation in the budget store.",
+                buckets=LATENCY_BUCKETS_S,
+                registry=registry,
+            )
         )
         self.open = Gauge(
             "distillguard_reservations_open",

@@ -41,6 +41,7 @@ class RedisStore:
     """See the module for keys. Raises StoreError from every method when Redis cannot be asked."""
 
     name = "redis"
+    in_process = False
 
     def __init__(self, link: Link, scripts: Scripts | None = None) -> None:
         self._link = link

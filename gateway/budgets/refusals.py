@@ -41,9 +41,11 @@ def shadowed(lines: Sequence[Line], decision: Decision) -> tuple[str, ...]:
 def balances(lines: Sequence[Line], decision: Decision) -> tuple[Balance, ...]:
     """What the caller may see: no cluster, no address, no shadow."""
     return tuple(
-        Balance(budget=line.shape.budget, remaining=view.remaining, reset_s=view.reset_us / SECOND_US)
-        for line, view in zip(lines, decision.views, strict=True)
-        if not line.shape.hidden and not line.shape.shadow
+        [
+            Balance(budget=line[1].budget, remaining=view[0], reset_s=view[1] / SECOND_US)
+            for line, view in zip(lines, decision.views, strict=True)
+            if line[1].shown
+        ]
     )
 
 

@@ -43,23 +43,23 @@ class Shares:
         self._left: dict[str, tuple[float, int]] = {}
         self._budgets: dict[tuple[int, int], tuple[Budget, Budget]] = {}
 
-    def heard(self, lines: Sequence[Line], decision: Decision) -> None:
+    def heard(self, lines: Sequence[Line], decision: Decision, now_s: float) -> None:
         """The store's word on these buckets; forget what was given here once it is settled there."""
         if self._used and not self._open:
             self._given = MemoryStore(self._clock, max_buckets=MOST_BUCKETS)
             self._used = False
         if len(self._left) > MOST_BUCKETS:
             self._left.clear()
-        now_s = self._clock.monotonic()
+        left = self._left
         for line, view in zip(lines, decision.views, strict=False):
-            self._left[line.key] = (now_s, view.remaining)
+            left[line[0]] = (now_s, view[0])
 
     def reserve(
-        self, reservation: str, charges: Sequence[Charge], amounts: Amounts, floors: Amounts, workers: int
+        self, reservation: str, charges: Sequence[Charge], amounts: Amounts, workers: int
     ) -> tuple[list[Line], Decision]:
         """Give what this worker may, or refuse; of ``workers`` that share the store."""
         shares = [self._share(charge, workers) for charge in charges if is_local(charge.budget)]
-        lines = self._shapes.lines(shares, amounts, floors)
+        lines = self._shapes.lines(shares, amounts)
         decision = self._given.reserve_now(reservation, lines, self._given.now_us())
         if decision.granted:
             self._used = True

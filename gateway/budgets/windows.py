@@ -89,6 +89,7 @@ class Shape:
         "of_cluster",
         "rate",
         "shadow",
+        "shown",
         "size_us",
         "subject",
         "suffix",
@@ -105,6 +106,7 @@ class Shape:
         self.shadow = budget.shadow
         self.of_cluster = budget.subject is Subject.CLUSTER
         self.hidden = budget.subject in {Subject.CLUSTER, Subject.ADDRESS}
+        self.shown = not self.hidden and not self.shadow
         self.subject = f"{budget.subject.value}:"
         self.unit = UNITS.index(budget.unit)
         self.suffix = f":{budget.name}:{budget.unit.value}:{code}:{size_us}"
@@ -151,6 +153,12 @@ class Shape:
         excess = self.used(state, now_us) + amount - self.capacity
         return 0 if excess <= SLACK else self.room_in_us(state, now_us, excess)
 
+    def spend(self, state: State, now_us: int, amount: int) -> tuple[float, int, int]:
+        """``charge`` and ``view`` in one, right after ``wait_us`` at the same instant: (mark, remaining, reset)."""
+        mark = self.charge(state, now_us, amount)
+        remaining, reset_us = self.view(state, now_us)
+        return mark, remaining, reset_us
+
     def view(self, state: State, now_us: int) -> tuple[int, int]:
         """(what may still be spent, ``reset_us``)."""
         remaining = math.floor(self.capacity - self.used(state, now_us) + SLACK)
@@ -176,6 +184,30 @@ class Sliding(Shape):
             del state[1:3]
         return state[0]
 
+    def wait_us(self, state: State, now_us: int, amount: int) -> int:
+        oldest = now_us // self.size_us - SLICES
+        while len(state) > 1 and state[1] < oldest:
+            state[0] -= state[2]
+            del state[1:3]
+        if amount <= 0:
+            return 0
+        if amount > self.capacity:
+            return NEVER
+        excess = state[0] + amount - self.capacity
+        return 0 if excess <= SLACK else self.room_in_us(state, now_us, excess)
+
+    def spend(self, state: State, now_us: int, amount: int) -> tuple[float, int, int]:
+        current: float = now_us // self.size_us
+        if len(state) > 1 and state[-2] >= current:  # also where the clock went back
+            current = state[-2]
+            state[-1] += amount
+        elif amount > 0:
+            state += (current, amount)
+        state[0] += amount
+        left = math.floor(self.capacity - state[0] + SLACK)
+        reset_us = (int(state[1]) + SLICES + 1) * self.size_us - now_us if len(state) > 1 else 0
+        return current, max(0, left), reset_us
+
     def room_in_us(self, state: State, now_us: int, excess: float) -> int:
         position = 1
         while excess > state[position + 1] and position + 2 < len(state):
@@ -187,18 +219,15 @@ class Sliding(Shape):
         return self._gone_us(state, 1) - now_us if len(state) > 1 else 0
 
     def charge(self, state: State, now_us: int, amount: int) -> float:
-        current: float = now_us // self.size_us
-        if len(state) > 1 and state[-2] >= current:  # also where the clock went back
-            current = state[-2]
-            state[-1] += amount
-        elif amount > 0:
-            state += (current, amount)
-        state[0] += amount
-        return current
+        return self.spend(state, now_us, amount)[0]
 
     def release(self, state: State, now_us: int, mark: float, amount: int) -> None:
         self.used(state, now_us)
-        self._add(state, mark, -amount)
+        if len(state) > 1 and state[-2] == mark and state[-1] > amount:  # where a request ends soon after it began
+            state[-1] -= amount
+            state[0] -= amount
+        else:
+            self._add(state, mark, -amount)
 
     def spends(self, state: State, now_us: int) -> list[tuple[int, float]]:
         self.used(state, now_us)

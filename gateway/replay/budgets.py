@@ -15,26 +15,15 @@ from gateway.types import Amounts, Grant
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.budgets.core import Line, View
-    from gateway.budgets.windows import State
     from gateway.clock import Clock
     from gateway.types import Charge, Refusal
-
-
-class _QuietStore(MemoryStore):
-    """Tells what is left only where it refuses."""
-
-    def _views(
-        self, lines: Sequence[Line], states: list[State | None], views: list[View], now_us: int, *, charged: bool
-    ) -> tuple[View, ...]:
-        return tuple(views) if charged else super()._views(lines, states, views, now_us, charged=charged)
 
 
 class ReplayBudgets(Budgets):
     """Reserve and settle in memory, on a replay's clock."""
 
     def __init__(self, clock: Clock) -> None:
-        self._quiet = _QuietStore(clock)
+        self._quiet = MemoryStore(clock)
         super().__init__(self._quiet, clock)
 
     async def reserve(self, reservation: str, charges: Sequence[Charge], amounts: Amounts) -> Grant | Refusal:

@@ -12,7 +12,7 @@ the sum. Leaves out: the route that serves ``render``.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.core import GaugeMetricFamily
@@ -21,6 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from gateway.telemetry.labels import BoundedLabel
+from gateway.telemetry.pending import Pending, PendingCounter, PendingHistogram
 from gateway.types import Outcome
 
 if TYPE_CHECKING:
@@ -47,10 +48,11 @@ _OPERATIONS = {
 }
 _SUCCESS_BELOW = 400
 _REFRESH_EVERY = 256
+_TELL_EVERY = 64
 
 
 class Metrics:
-    """Everything ``/metrics`` shows. ``observe`` takes about 10 µs; it is called once a request.
+    """Everything ``/metrics`` shows. ``observe`` takes about 3 µs; it is called once a request.
 
     Args:
         models: names that are labels from the start; others become one when first answered, up to ``MAX_MODELS``.
@@ -62,6 +64,7 @@ class Metrics:
         self._workers_dir = workers_dir
         if workers_dir is not None:
             _keep_values_in(workers_dir)
+        self.pending = Pending(self.registry)
         self._models = BoundedLabel(MAX_MODELS, models)
         self._routes = BoundedLabel(MAX_ROUTES)
         self._rules = BoundedLabel(MAX_RULES)
@@ -69,8 +72,10 @@ class Metrics:
         self._statuses: dict[str, Callable[[], Mapping[str, JSON]]] = {}
         self._seen_dropped: dict[str, int] = {}
         self._observed = 0
-        self._by_route: dict[tuple[Any, ...], Any] = {}
-        self._by_model: dict[tuple[Any, ...], Any] = {}
+        self._open = 0
+        self._by_route: dict[tuple[Any, ...], tuple[PendingCounter, PendingHistogram, PendingHistogram]] = {}
+        self._by_model: dict[tuple[Any, ...], _OfModel] = {}
+        self._by_labels: dict[tuple[Any, ...], Any] = {}
         self._make()
 
     def _make(self) -> None:
@@ -148,11 +153,13 @@ class Metrics:
 
     def began(self) -> None:
         """A request was accepted."""
-        self._active.inc()
+        self._open += 1
 
     def ended(self) -> None:
         """A request is over, however it ended."""
-        self._active.dec()
+        self._open -= 1
+        if self._workers_dir is not None and not self._open:
+            self._tell()  # another worker may render
 
     def policy_loaded(self, policy_hash: str) -> None:
         """``policy_hash`` decides from now on."""
@@ -174,15 +181,20 @@ class Metrics:
             dropped = int(facts.get("dropped", 0))
             self._dropped.labels(name).inc(max(0, dropped - self._seen_dropped.get(name, 0)))
             self._seen_dropped[name] = dropped
+        self._tell()
+
+    def _tell(self) -> None:
+        self._active.set(self._open)
+        self.pending.tell()
 
     def observe(self, event: Event) -> None:
         """Count one request that ended."""
         self._observed += 1
-        if self._workers_dir is not None and self._observed % _REFRESH_EVERY == 0:
-            self.refresh()  # another worker may render
+        if self._workers_dir is not None and self._observed % _TELL_EVERY == 0:
+            self.refresh() if self._observed % _REFRESH_EVERY == 0 else self._tell()
         key = (event.route, event.outcome, event.status // 100)
         requests, duration, first_byte = self._by_route.get(key) or self._route(key)
-        requests.inc()
+        requests.value += 1
         duration.observe(event.duration_s)
         if event.first_byte_s is not None:
             first_byte.observe(event.first_byte_s)
@@ -200,62 +212,81 @@ class Metrics:
         answered = event.outcome is Outcome.ANSWERED and event.status < _SUCCESS_BELOW
         model = self._models.of(event.model, admit=answered)
         usage = event.usage
-        error = _error_type(event, answered=answered)
+        error = "" if answered else _error_type(event)
         key = (event.route, event.family, model, error)
         made = self._by_model.get(key) or self._model(key)
+        reported = usage is not None and usage.reported
         if usage is not None:
-            made[0].inc(usage.input_tokens)
-            made[1].inc(usage.output_tokens)
-            made[2].inc(event.cost_microusd * 1e-6)
-            if not usage.reported:
+            made.input.value += usage.input_tokens
+            made.output.value += usage.output_tokens
+            made.cost_usd.value += event.cost_microusd * 1e-6
+            if not reported:
                 self.uncharged.labels("not_reported" if answered else "cut").inc()
         if event.degraded:
             self.uncharged.labels("store").inc()
-        if made[3] is None:
+        gen = made.gen
+        if gen is None:
             return
-        if usage is not None and usage.reported:
-            made[3].observe(usage.input_tokens)
-            made[4].observe(usage.output_tokens)
-        made[5].observe(event.duration_s)
+        if usage is not None and reported:
+            gen.input.observe(usage.input_tokens)
+            gen.output.observe(usage.output_tokens)
+        gen.duration.observe(event.duration_s)
         if event.stream and answered and event.first_byte_s is not None:
-            made[6].observe(event.first_byte_s)
+            gen.first.observe(event.first_byte_s)
 
-    def _route(self, key: tuple[Any, ...]) -> tuple[Counter, Histogram, Histogram]:
+    def _route(self, key: tuple[Any, ...]) -> tuple[PendingCounter, PendingHistogram, PendingHistogram]:
         """The children of one route, outcome and class of status, kept for the next time."""
         route, outcome, status_class = key
         label = self._routes.of(route)
         status = f"{status_class}xx" if status_class else "none"
         made = (
-            self._requests.labels(label, outcome.value, status),
-            self._duration.labels(label),
-            self._first_byte.labels(label),
+            self._counter(self._requests, label, outcome.value, status),
+            self._histogram(self._duration, label),
+            self._histogram(self._first_byte, label),
         )
         if label == route:  # what is "other" is not kept: the cache stays as bounded as the labels
             self._by_route[key] = made
         return made
 
-    def _model(self, key: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _model(self, key: tuple[Any, ...]) -> _OfModel:
         """The children of one route, model and kind of error, kept for the next time."""
         route, family, model, error = key
         operation = _OPERATIONS.get(route.rpartition(".")[2])
-        made: tuple[Any, ...] = (
-            self._tokens.labels("input", model),
-            self._tokens.labels("output", model),
-            self._cost.labels(model),
-        )
-        if operation is None or self._routes.of(route) != route:
-            made += (None,)
-        else:
+        known = self._routes.of(route) == route
+        gen = None
+        if operation is not None and known:
             names = (operation, family, model)
-            made += (
-                self._gen_usage.labels(*names, "input"),
-                self._gen_usage.labels(*names, "output"),
-                self._gen_duration.labels(*names, error),
-                self._gen_first.labels(*names),
+            gen = _OfGenAi(
+                self._histogram(self._gen_usage, *names, "input"),
+                self._histogram(self._gen_usage, *names, "output"),
+                self._histogram(self._gen_duration, *names, error),
+                self._histogram(self._gen_first, *names),
             )
-        if self._routes.of(route) == route:
+        made = _OfModel(
+            self._counter(self._tokens, "input", model),
+            self._counter(self._tokens, "output", model),
+            self._counter(self._cost, model),
+            gen,
+        )
+        if known:
             self._by_model[key] = made
         return made
+
+    def _counter(self, of: Counter, *labels: str) -> PendingCounter:
+        """The pending count of one child, made once."""
+        key = (of, labels)
+        if key not in self._by_labels:
+            self._by_labels[key] = self.pending.counter(of.labels(*labels))
+        found: PendingCounter = self._by_labels[key]
+        return found
+
+    def _histogram(self, of: Histogram, *labels: str) -> PendingHistogram:
+        """As ``_counter``."""
+        key = (of, labels)
+        if key not in self._by_labels:
+            self._by_labels[key] = self.pending.histogram(of.labels(*labels))
+        found: PendingHistogram = self._by_labels[key]
+        return found
 
     def render(self) -> tuple[bytes, str]:
         """The page and its content type."""
@@ -266,6 +297,24 @@ class Metrics:
             MultiProcessCollector(registry, path=str(self._workers_dir))  # type: ignore[no-untyped-call]
             registry.register(self._own)
         return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+class _OfGenAi(NamedTuple):
+    """The children of one operation and model, by the OpenTelemetry conventions."""
+
+    input: PendingHistogram
+    output: PendingHistogram
+    duration: PendingHistogram
+    first: PendingHistogram
+
+
+class _OfModel(NamedTuple):
+    """The children of one model; ``gen`` is ``None`` where the route is no operation of the conventions."""
+
+    input: PendingCounter
+    output: PendingCounter
+    cost_usd: PendingCounter
+    gen: _OfGenAi | None
 
 
 class _OwnCollector(Collector):
@@ -282,10 +331,8 @@ class _OwnCollector(Collector):
         yield info
 
 
-def _error_type(event: Event, *, answered: bool) -> str:
-    """The ``error.type`` attribute: empty for success, else one of four."""
-    if answered:
-        return ""
+def _error_type(event: Event) -> str:
+    """The ``error.type`` attribute of what was not answered well: one of four."""
     if event.outcome is Outcome.ANSWERED:
         return f"{event.status // 100}xx"
     return event.outcome.value

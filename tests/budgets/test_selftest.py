@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.budgets import self_test
+from gateway.budgets.core import View
 from gateway.budgets.memory import MemoryStore
 from gateway.budgets.windows import Sliding
 from gateway.types import Unit
@@ -38,7 +39,7 @@ def test_two_budgets_of_one_name_are_told() -> None:
 
 def test_a_limiter_that_was_never_registered_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """BerriAI/litellm#27381."""
-    monkeypatch.setattr(Sliding, "used", lambda *_: 0)
+    monkeypatch.setattr(Sliding, "wait_us", lambda *_: 0)
     assert self_test([budget("b", 5)]) == ["budget 'b': answered one step above its limit of 5, expected a refusal"]
 
 
@@ -48,7 +49,7 @@ def test_a_limiter_that_refuses_everything_is_told(monkeypatch: pytest.MonkeyPat
 
 
 def test_slots_that_are_never_taken_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MemoryStore, "_charge", lambda *_: None)
+    monkeypatch.setattr(MemoryStore, "_charge", lambda *_: (View(2, 0),))
     assert self_test([budget("b", 2, algorithm=LEASE)]) == [
         "budget 'b': gave more than its 2 slots, expected a refusal"
     ]
