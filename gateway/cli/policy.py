@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -16,17 +15,14 @@ from xml.etree import ElementTree as ET
 import click
 
 import gateway
-from gateway.cli.policy_case import PastRequest, case_of_event, case_of_file
+from gateway.cli.policy_explain import explain
 from gateway.cli.policy_replay import print_replayed, replayed
 from gateway.errors import ConfigError, FileError, FileErrors
 from gateway.policy.difference import difference
-from gateway.policy.explain import explain as explain_decision
-from gateway.policy.language import ROUTE_PATHS, json_schema
+from gateway.policy.language import json_schema
 from gateway.policy.lint import sarif, warnings_of
 from gateway.policy.load import check_policies, load_policies, shipped_policies
-from gateway.policy.messages import validate
-from gateway.policy.source import read_yaml
-from gateway.policy.trial import CaseFile, find_tests, run_trials
+from gateway.policy.trial import find_tests, run_trials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,79 +127,7 @@ def _write_junit(report: TrialReport, path: Path) -> None:
     ET.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
 
 
-@policy.command()
-@_PATH
-@click.option(
-    "--case", "case", type=click.Path(path_type=Path), help="A YAML or JSON file: subject, request, standing."
-)
-@click.option("--event", "--request-id", "event", help="The id of a past request, from the events under --state-dir.")
-@click.option(
-    "--state-dir",
-    type=click.Path(path_type=Path),
-    default=Path(".distillguard"),
-    envvar="DISTILLGUARD_STATE_DIR",
-    help="Where the events of a past request are.",
-)
-@click.option("--account", help="The account's id.")
-@click.option("--plan", help="Its plan.")
-@click.option("--organisation", help="Its organisation.")
-@click.option("--country", help="Its country.")
-@click.option("--verified", is_flag=True, default=None, help="The organisation was verified.")
-@click.option("--declared-use", help="Its declared use.")
-@click.option("--age-days", type=float, help="Days since the account was made.")
-@click.option("--address", help="The client's address.")
-@click.option("--model", help="The model asked for.")
-@click.option("--route", type=click.Choice(list(ROUTE_PATHS)), help="The route.")
-@click.option("--stream", is_flag=True, default=None, help="The reply is streamed.")
-@click.option("--max-output-tokens", type=int, help="The larger declared cap.")
-@click.option("--choices", type=int, help="How many replies.")
-@click.option("--input-chars", type=int, help="Characters of all texts.")
-@click.option("--level", type=click.Choice(["none", "watch", "suspect", "confirmed"]), help="The standing.")
-@click.option("--cluster", help="The cluster.")
-@click.option("--now", "now_s", type=float, help="Seconds since the epoch (default: now).")
-@_JSON
-def explain(
-    path: Path | None,
-    case: Path | None,
-    event: str | None,
-    state_dir: Path,
-    now_s: float | None,
-    *,
-    as_json: bool,
-    **flags: Any,
-) -> None:
-    """Why a request is decided as it is: every rule considered, which matched, what is charged.
-
-    The request is given by options, by --case, or by --event (a past one); options go over what those say.
-    """
-    if case is not None and event is not None:
-        raise click.UsageError("got both --case and --event, expected one of the two.")
-    past = case_of_file(case) if case else case_of_event(event, state_dir) if event else PastRequest()
-    given = {
-        part: {**past.given.get(part, {}), **{name: flags[name] for name in names if flags[name] is not None}}
-        for part, names in _PARTS_OF_CASE.items()
-    }
-    found = validate(read_yaml(json.dumps(given).encode(), "explain"), CaseFile)
-    if not isinstance(found, CaseFile):
-        said = "; ".join(f"{error.message}" for error in found)
-        raise click.UsageError(f"{said}.")
-    at_s = now_s if now_s is not None else past.ts if past.ts is not None else time.time()
-    explanation = explain_decision(
-        check_policies(path), found.subject.identity(at_s), found.request.facts(), found.standing.standing(), at_s
-    )
-    if as_json:
-        _print_json({**explanation.to_dict(), **({"recorded": past.recorded} if past.recorded else {})})
-    else:
-        click.echo(past.to_text() + explanation.to_text())
-
-
-_PARTS_OF_CASE = {
-    "subject": (
-        "account", "plan", "organisation", "country", "verified", "declared_use", "age_days", "address",
-    ),
-    "request": ("model", "route", "stream", "max_output_tokens", "choices", "input_chars"),
-    "standing": ("level", "cluster"),
-}  # fmt: skip
+policy.add_command(explain)
 
 
 @policy.command()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import ConfigError, FileErrors
-from gateway.events import list_segments, read_events
+from gateway.events.search import STREAM_EVENTS, find_event, find_in_stream
+from gateway.policy.cases import CaseFile
 from gateway.policy.messages import validate
 from gateway.policy.source import read_yaml
-from gateway.policy.trial import CaseFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,14 +46,22 @@ def case_of_file(path: Path) -> PastRequest:
     return PastRequest(given=document.data)
 
 
-def case_of_event(wanted: str, state_dir: Path) -> PastRequest:
-    """The request whose event has the id ``wanted``, newest events first. Raises ConfigError if there is none."""
-    folder = state_dir / "events"
-    for segment in reversed(list_segments(folder)):
-        for event in read_events(segment):
-            if event.id == wanted:
-                return _of(event)
-    raise ConfigError(f"{folder}: got no event {wanted!r}, expected the id of a request (x-request-id of its reply)")
+def case_of_event(wanted: str, state_dir: Path, redis: str | None = None, at_s: float | None = None) -> PastRequest:
+    """The request whose event has the id ``wanted``: in the state folder, or in Redis (``at_s``: when it was made).
+
+    Raises ConfigError if there is none, StoreError where Redis cannot be asked.
+    """
+    if redis:
+        event = asyncio.run(find_in_stream(redis, wanted, at_s))
+        where = (
+            f"redis: got no event {wanted!r} among {STREAM_EVENTS:,}, expected the id of a request, --now when it was"
+        )
+    else:
+        event = find_event(state_dir / "events", wanted)
+        where = f"{state_dir / 'events'}: got no event {wanted!r}, expected the id of a request (x-distillguard-request-id or x-request-id of its reply)"
+    if event is None:
+        raise ConfigError(where)
+    return _of(event)
 
 
 def _of(event: Event) -> PastRequest:

@@ -1,14 +1,21 @@
-"""Why a past request was decided as it was: its event, and what the policies in force make of it now.
+"""Why a request is decided as it is: a past one by its id, or one that the operator describes.
 
-The event says what was decided and by which rule; the explanation decides once more with the policies of today, so
-the two may differ (``same_policy`` tells). An event keeps no texts, caps or sizes: conditions on those are explained
-as for a request without them. Where state is shared the events are in Redis and are not searched here.
+    GET  /api/explain/ID                       a past request: its event, and what the policies in force make of it now;
+                                               ``?at=SECONDS``, when it was made, where events are in Redis
+    POST /api/explain                          {"subject": {"account": "a7", ...}, "request": {"model": "m", ...},
+                                               "standing"?: {"level": "suspect", "cluster"?: "c1"}, "at"?: SECONDS}
+
+What is posted has the form of a case of ``policy explain --case``. Where it leaves something out, the directory says
+who the account is and the table of standings what is held of it. Balances are those of now: one look at the store,
+which charges nothing. An event says what was decided then; it keeps no texts, caps or sizes, so conditions on those
+are explained as for a request without them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +23,14 @@ from starlette.routing import Route
 
 from gateway.console.answers import answer, refusal
 from gateway.errors import StoreError
-from gateway.events import decode, list_segments
-from gateway.files import open_binary
+from gateway.events.search import STREAM_EVENTS, find_event, find_in_stream
+from gateway.policy.cases import LiveCase
 from gateway.policy.explain import explain
+from gateway.policy.messages import validate_value
 from gateway.types import Family, Identity, Level, RequestFacts, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -34,73 +41,162 @@ if TYPE_CHECKING:
 NOT_KEPT = "address, caps and sizes are not in an event: conditions on them are explained as for a request without"
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _HIDDEN = frozenset(("traits", "credential"))
+_MAX_BODY_BYTES = 64 * 1024
+_OF_DIRECTORY = {
+    "plan": "plan", "organisation": "org", "country": "country", "verified": "verified", "declared_use": "declared_use",
+    "age_days": "created_at",
+}  # fmt: skip
+"""Keys of a described subject -> what they are called in the directory and in an identity."""
+
+
+class _Wrong(Exception):
+    """A request that cannot be explained; ``status`` and the message go to the caller."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def explain_routes(rooms: Rooms, refused: Callable[[Request], Response | None]) -> list[Route]:
-    """``GET /api/explain/{request_id}``; ``refused`` says who may not ask."""
+    """The routes; ``refused`` says who may not ask."""
+    api = _Explain(rooms)
 
-    async def explain_past(request: Request) -> Response:
-        if (no := refused(request)) is not None:
-            return no
+    def route(path: str, act: Callable[[Request], Awaitable[Any]], method: str) -> Route:
+        async def endpoint(request: Request) -> Response:
+            if (no := refused(request)) is not None:
+                return no
+            if not hasattr(rooms, "pipeline"):
+                return refusal(503, "the gateway is starting; ask again when /readyz says so")
+            try:
+                return answer(await act(request))
+            except _Wrong as wrong:
+                return refusal(wrong.status, str(wrong))
+
+        return Route(path, endpoint, methods=[method])
+
+    return [route("/api/explain", api.given, "POST"), route("/api/explain/{request_id}", api.past, "GET")]
+
+
+class _Explain:
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    async def past(self, request: Request) -> dict[str, Any]:
+        """The event of a past request, and its explanation under the policies in force."""
         name = request.path_params["request_id"]
-        if rooms.settings.redis:
-            return refusal(501, "events are in Redis and are not searched here: use a gateway with its own state")
-        if not _ID.fullmatch(name) or rooms.not_ready():
-            return refusal(404, f"got no event {name[:128]!r}, expected the id of a request")
+        if not _ID.fullmatch(name):
+            raise _Wrong(404, f"got no event {name[:128]!r}, expected the id of a request")
+        event = await self._find(name, _seconds(request.query_params.get("at")))
+        recorded = {
+            spec.name: getattr(event, spec.name) for spec in dataclasses.fields(event) if spec.name not in _HIDDEN
+        }
+        same = event.policy == self._rooms.policies.current.hash
+        told: dict[str, Any] = {
+            "recorded": recorded, "same_policy": same, "not_kept": NOT_KEPT, "explanation": None, "words": "",
+            "balances": None,
+        }  # fmt: skip
+        if event.account is None or not event.model:
+            return told
+        facts = RequestFacts(family=Family(event.family), route=event.route, model=event.model, stream=event.stream)
+        standing = Standing(level=Level(event.level), cluster=event.cluster)
+        return told | await self._explained(self._caller(event), facts, standing, event.ts)
+
+    async def given(self, request: Request) -> dict[str, Any]:
+        """The explanation of a request that is described in the body."""
+        case = await _case(request)
+        now_s = case.at if case.at is not None else self._rooms.clock.now()
+        identity = case.subject.identity(now_s)
+        if (known := self._rooms.identities.account(identity.account)) is not None:
+            told = case.subject.model_fields_set
+            looked_up = {name: getattr(known, name) for key, name in _OF_DIRECTORY.items() if key not in told}
+            identity = dataclasses.replace(identity, **looked_up)
+        standing = (
+            case.standing.standing()
+            if case.standing is not None
+            else self._rooms.standing.of(identity.account, self._rooms.clock.now())
+        )
+        return await self._explained(identity, case.request.facts(), standing, now_s)
+
+    async def _find(self, name: str, at_s: float | None) -> Event:
+        """Raises _Wrong where there is no such event, or the store of events cannot be asked."""
+        rooms = self._rooms
         await rooms.events.flush()
-        event = await asyncio.to_thread(find_event, rooms.settings.state_dir / "events", name)
+        if not rooms.settings.redis:
+            event = await asyncio.to_thread(find_event, rooms.settings.state_dir / "events", name)
+            hint = ""
+        else:
+            try:
+                event = await find_in_stream(rooms.settings.redis, name, at_s)
+            except StoreError as error:
+                raise _Wrong(503, f"the store of events cannot be asked: {error}") from None
+            which = f"the newest {STREAM_EVENTS:,} events; ?at=SECONDS says when it was made"
+            hint = (
+                f" among {which}" if at_s is None else f" among the first {STREAM_EVENTS:,} events from {at_s:.0f} on"
+            )
         if event is None:
-            return refusal(404, f"got no event {name!r}, expected the id of a request (x-distillguard-request-id)")
-        return answer(await explained(rooms, event))
+            raise _Wrong(
+                404,
+                f"got no event {name!r}{hint}, expected the id of a request (x-distillguard-request-id or x-request-id of its reply)",
+            )
+        return event
 
-    return [Route("/api/explain/{request_id}", explain_past)]
+    async def _explained(
+        self, identity: Identity, facts: RequestFacts, standing: Standing, now_s: float
+    ) -> dict[str, Any]:
+        """The explanation with balances of now, as values and in words."""
+        rooms = self._rooms
+        policies = rooms.policies.current
+        found = explain(policies, identity, facts, standing, now_s)
+        plan = policies.decide(identity, facts, standing, now_s)
+        balances = "as of now"
+        try:
+            needs = rooms.pipeline.estimator.estimate(facts, plan)
+            found = found.with_balances(await rooms.budgets.peek(plan.charges), needs)
+        except StoreError as error:
+            balances = f"the store of budgets cannot be asked: {error}"
+        return {"explanation": found.to_dict(), "words": found.to_text(), "balances": balances}
+
+    def _caller(self, event: Event) -> Identity:
+        """The caller as the event and the directory know it."""
+        assert event.account is not None
+        account = self._rooms.identities.account(event.account)
+        return Identity(
+            account=event.account,
+            plan=account.plan if account else event.plan,
+            org=event.org,
+            country=event.country,
+            verified=account.verified if account else False,
+            declared_use=account.declared_use if account else None,
+            created_at=account.created_at if account else None,
+        )
 
 
-def find_event(folder: Path, name: str) -> Event | None:
-    """The event of a request, newest segments first; reads every line, so not for an event loop."""
-    needle = b'"id":"%b"' % name.encode()
-    for segment in reversed(list_segments(folder)):
-        with open_binary(segment) as file:
-            for line in file:
-                if needle in line and line.endswith(b"\n") and (event := decode(line)).id == name:
-                    return event
-    return None
-
-
-async def explained(rooms: Rooms, event: Event) -> dict[str, Any]:
-    """The event, and its explanation under the policies in force, with balances of now."""
-    policies = rooms.policies.current
-    recorded = {spec.name: getattr(event, spec.name) for spec in dataclasses.fields(event) if spec.name not in _HIDDEN}
-    told: dict[str, Any] = {
-        "recorded": recorded,
-        "same_policy": event.policy == policies.hash,
-        "not_kept": NOT_KEPT,
-        "explanation": None,
-    }
-    if event.account is None or not event.model:
-        return told
-    standing = Standing(level=Level(event.level), cluster=event.cluster)
-    facts = RequestFacts(family=Family(event.family), route=event.route, model=event.model, stream=event.stream)
-    identity = _identity(rooms, event)
-    explanation = explain(policies, identity, facts, standing, event.ts)
-    plan = policies.decide(identity, facts, standing, event.ts)
+def _seconds(text: str | None) -> float | None:
+    """Seconds since the epoch of ``?at=``. Raises _Wrong."""
+    if text is None:
+        return None
     try:
-        explanation = explanation.with_balances(await rooms.budgets.peek(plan.charges))
-    except StoreError:
-        told["not_kept"] += "; the store of budgets cannot be asked for balances"
-    return told | {"explanation": explanation.to_dict(), "words": explanation.to_text()}
+        at_s = float(text)
+    except ValueError:
+        at_s = -1.0
+    if not 0 <= at_s < 1e11:  # noqa: PLR2004 - the year 5138
+        raise _Wrong(400, f"at: got {text[:40]!r}, expected seconds since the epoch")
+    return at_s
 
 
-def _identity(rooms: Rooms, event: Event) -> Identity:
-    """The caller as the event and the directory know it."""
-    assert event.account is not None
-    account = rooms.identities.account(event.account)
-    return Identity(
-        account=event.account,
-        plan=account.plan if account else event.plan,
-        org=event.org,
-        country=event.country,
-        verified=account.verified if account else False,
-        declared_use=account.declared_use if account else None,
-        created_at=account.created_at if account else None,
-    )
+async def _case(request: Request) -> LiveCase:
+    """The posted case. Raises _Wrong with every mistake of it."""
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        raise _Wrong(415, "expected content-type: application/json")
+    data = b""
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > _MAX_BODY_BYTES:
+            raise _Wrong(413, f"got more than {_MAX_BODY_BYTES} bytes, expected subject, request and standing")
+    try:
+        found = validate_value(json.loads(data), LiveCase)
+    except (ValueError, RecursionError):
+        raise _Wrong(400, 'got a body that is no JSON, expected {"subject": {...}, "request": {...}}') from None
+    if isinstance(found, list):
+        raise _Wrong(400, "; ".join(found))
+    return found

@@ -315,6 +315,8 @@ class _Compiler(Joiner):
         for file in self.files:
             if file.model.access.kill is not None:
                 places["access kill"] = self.place(file, ("access", "kill"))
+            for level in file.model.standings.model_fields_set:
+                places[f"standing {level}"] = self.place(file, ("standings", level))
         return places
 
 

@@ -19,7 +19,7 @@ from gateway.policy.conditions import Values
 from gateway.policy.language import ROUTE_PATHS
 from gateway.policy.notation import best_match, literal_length
 from gateway.policy.parts import CustomerPlan, Exemption, Parts, PassThrough, UpstreamSpec, all_budgets
-from gateway.policy.rules import Asked, Effect, Rule, facts_model
+from gateway.policy.rules import Asked, Effect, Rule, best_rule, deciding_rule, facts_model
 from gateway.types import (
     NO_STANDING,
     Charge,
@@ -192,11 +192,6 @@ class PolicySet:
         fitting = (exemption.spared for exemption in self._exemptions(asked, identity))
         return frozenset().union(*fitting)
 
-    def exemptions_of(self, identity: Identity, facts: RequestFacts, standing: Standing) -> set[str]:
-        """Names of the exemptions that match a request."""
-        fitting = self._exemptions(self.asked(identity, facts, standing), identity)
-        return {exemption.rule.name for exemption in fitting}
-
     def _exemptions(self, asked: Asked, identity: Identity) -> list[Exemption]:
         return [
             exemption
@@ -260,8 +255,7 @@ class PolicySet:
         """Why the request is not answered, if it is not."""
         if self.parts.kill and ("*" in self.parts.kill or best_match(self.parts.kill, asked.model) >= 0):
             return _forbidden("access/kill", None)
-        deciding = [rule for rule in matched if rule.effect.refuse is not None or rule.effect.allow]
-        best = best_rule(deciding, refusing_first=True)
+        best = deciding_rule(matched)
         if best is not None and best.effect.refuse is not None:
             return _forbidden(best.name, best.effect.refuse)
         if best is None and plan.models is not None and asked.model and best_match(plan.models, asked.model) < 0:
@@ -308,15 +302,6 @@ class PolicySet:
                 self._plans.clear()
             self._plans[key] = plan
         return plan
-
-
-def best_rule(rules: tuple[Rule, ...] | list[Rule], *, refusing_first: bool = False) -> Rule | None:
-    """The most specific rule; of equal ones the one that refuses, then the earlier."""
-
-    def order(rule: Rule) -> tuple[Any, ...]:
-        return rule.specificity, refusing_first and rule.effect.refuse is not None, -rule.index
-
-    return max(rules, key=order, default=None)
 
 
 def _forbidden(rule: str, message: str | None) -> Refusal:

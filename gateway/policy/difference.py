@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gateway.policy.explain import limit_text
+from gateway.policy.explanation import limit_text
 from gateway.policy.parts import all_budgets
 
 if TYPE_CHECKING:

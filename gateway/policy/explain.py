@@ -1,131 +1,22 @@
-"""Why a request is decided as it is: every rule that was considered, in words and as data."""
+"""Why a request is decided as it is: everything that was considered, what decided, what is charged."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.policy.conditions import Values
-from gateway.types import NO_STANDING
+from gateway.policy.explanation import Charged, Check, Considered, Explanation, limit_text
+from gateway.policy.notation import best_match
+from gateway.policy.rules import Rule, deciding_rule
+from gateway.types import NO_STANDING, Level
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     from gateway.policy.decide import PolicySet
-    from gateway.policy.rules import Rule
-    from gateway.types import Balance, Budget, Charge, Identity, Plan, RequestFacts, Standing
-
-_WORDS = {
-    "account": "the account",
-    "organisation": "the organisation",
-    "plan": "the plan",
-    "country": "the country",
-    "verified": "verified",
-    "declared_use": "the declared use",
-    "model": "the model",
-    "route": "the route",
-    "address": "the address",
-    "level": "the standing",
-    "share": "the place in the rollout",
-    "if": "the condition",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One condition of a rule: what it wanted, what the request had, whether that holds."""
-
-    key: str
-    wanted: Any
-    got: Any
-    holds: bool
-
-    def __str__(self) -> str:
-        if self.key == "if":
-            return f"the condition {self.wanted!r} {'holds' if self.holds else 'does not hold'}"
-        verb = "is" if self.holds else "is not"
-        wanted = "/".join(map(str, self.wanted)) if isinstance(self.wanted, list) else str(self.wanted).lower()
-        got = "nothing" if self.got in (None, "") else self.got
-        return f"{_WORDS[self.key]} ({got}) {verb} {wanted}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Considered:
-    """A rule that was looked at; ``decided`` is true for the one that refused or allowed."""
-
-    rule: str
-    place: str
-    matched: bool
-    decided: bool
-    specificity: tuple[int, int, int]
-    checks: tuple[Check, ...] = ()
-    description: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Charged:
-    """A budget that the request is charged to; ``remaining`` and ``reset_s`` where a store was asked."""
-
-    key: str
-    budget: str
-    limit: str
-    shadow: bool
-    remaining: int | None = None
-    reset_s: float | None = None
-
-    def __str__(self) -> str:
-        left = "" if self.remaining is None else f"; {self.remaining:,} left, more in {self.reset_s or 0:.0f} s"
-        return f"{self.key}: {self.limit}{' (shadow)' if self.shadow else ''}{left}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """A decision and how it came about. Never shown to callers: it names rules of suspicion."""
-
-    decision: str
-    rule: str | None
-    plan: str
-    policy: str
-    level: str
-    exempt_from: tuple[str, ...]
-    considered: tuple[Considered, ...]
-    charges: tuple[Charged, ...]
-    effects: dict[str, Any] = field(default_factory=dict)
-    message: str | None = None
-
-    def with_balances(self, balances: Sequence[Balance]) -> Explanation:
-        """The same with what the store says is left; ``balances`` in the order of the charges."""
-        charges = tuple(
-            replace(charge, remaining=balance.remaining, reset_s=balance.reset_s)
-            for charge, balance in zip(self.charges, balances, strict=True)
-        )
-        return replace(self, charges=charges)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return asdict(self)
-
-    def to_text(self) -> str:
-        """In words, one thing a line."""
-        lines = [f"{self.decision}: {_because(self)}", f"plan {self.plan}, standing {self.level}, policy {self.policy}"]
-        if self.exempt_from:
-            lines.append(f"exempt from {', '.join(self.exempt_from)}")
-        for entry in self.considered:
-            sign = "*" if entry.decided else "+" if entry.matched else "-"
-            failed = [check for check in entry.checks if not check.holds]
-            why = "; ".join(map(str, failed or entry.checks)) or "means every request"
-            lines.append(f"  {sign} {entry.rule} ({entry.place}): {why}")
-        lines += [f"  charges {charge}" for charge in self.charges]
-        lines += [f"  {name}: {value}" for name, value in self.effects.items()]
-        return "\n".join(lines)
-
-
-def _because(explanation: Explanation) -> str:
-    if explanation.decision == "refuse":
-        return f"rule {explanation.rule} refuses, saying {explanation.message!r}"
-    if explanation.rule is None:
-        return "no rule says otherwise"
-    return f"rule {explanation.rule}"
+    from gateway.policy.parts import Exemption
+    from gateway.policy.rules import Asked
+    from gateway.types import Charge, Identity, Plan, RequestFacts, Standing
 
 
 def explain(
@@ -138,15 +29,23 @@ def explain(
     asked = policies.asked(identity, facts, standing)
     values = Values(identity, facts, standing, asked.plan, now_s)
 
-    def consider(rule: Rule) -> Considered:
-        found = [*rule.match.checks(asked), *rule.personal_checks(identity, values)]
-        checks = tuple(Check(key=key, wanted=wanted, got=got, holds=holds) for key, wanted, got, holds in found)
-        return Considered(
-            rule=rule.name, place=str(rule.place), matched=all(check.holds for check in checks),
-            decided=plan.refusal is not None and plan.refusal.rule == rule.name,
-            specificity=rule.specificity, checks=checks, description=rule.description,
-        )  # fmt: skip
+    def checked(rule: Rule) -> tuple[Check, ...]:
+        found = (*rule.match.checks(asked), *rule.personal_checks(identity, values))
+        return tuple(Check(key=key, wanted=wanted, got=got, holds=holds) for key, wanted, got, holds in found)
 
+    rules = [(rule, checked(rule)) for rule in policies.parts.rules]
+    matched = tuple(rule for rule, checks in rules if all(check.holds for check in checks))
+    best = deciding_rule(tuple(rule for rule in matched if not rule.shadow))
+    allowed = best.name if best is not None else None
+    decider = plan.refusal.rule if plan.refusal is not None else allowed
+    considered = (
+        *_kill_switch(policies, asked, plan),
+        *(_considered(rule, checks, decider) for rule, checks in rules),
+        *_of_plan(policies, asked, plan, allowed or decider),
+        *_of_standing(policies, asked, plan),
+        *(_exemption(exemption, checked(exemption.rule)) for exemption in policies.parts.exempt),
+    )
+    refusing = (entry for entry in considered if entry.matched and "refuses" in entry.says and not entry.decided)
     return Explanation(
         decision=decision_of(plan),
         rule=plan.rule,
@@ -154,11 +53,93 @@ def explain(
         policy=plan.policy,
         level=standing.level.value,
         exempt_from=tuple(sorted(policies.spared(asked, identity))) if standing.level.rank else (),
-        considered=tuple(consider(rule) for rule in policies.parts.rules),
+        considered=considered,
         charges=tuple(_charged(charge) for charge in plan.charges),
+        would_refuse=tuple(entry.rule for entry in refusing),
         effects=_effects(plan),
         message=plan.refusal.message if plan.refusal is not None else None,
     )
+
+
+def _considered(rule: Rule, checks: tuple[Check, ...], decider: str | None) -> Considered:
+    matched = all(check.holds for check in checks)
+    decides = (rule.effect.refuse is not None or rule.effect.allow) and not rule.shadow
+    return Considered(
+        rule=rule.name, place=str(rule.place), matched=matched, decided=matched and decides and rule.name == decider,
+        says=_says(rule), beaten_by=decider if matched and decides and rule.name != decider else None,
+        specificity=rule.specificity, checks=checks, description=rule.description,
+    )  # fmt: skip
+
+
+def _says(rule: Rule) -> tuple[str, ...]:
+    """What follows where the rule applies."""
+    effect = rule.effect
+    words = [
+        (effect.refuse is not None, "refuses"),
+        (effect.allow, "allows"),
+        (effect.plan, f"plan {effect.plan}"),
+        (effect.upstream, f"upstream {effect.upstream}"),
+        (effect.mark, "marks"),
+        (effect.max_output_tokens, f"max_output_tokens {effect.max_output_tokens}"),
+        (effect.max_choices, f"max_choices {effect.max_choices}"),
+        (effect.drop_logprobs, "drops logprobs"),
+        (effect.hide_reasoning, "hides reasoning"),
+        (effect.delay_s, f"delays {effect.delay_s:g} s"),
+    ]
+    said = [text for holds, text in words if holds] + [f"budget {budget.name}" for budget in effect.budgets]
+    return tuple([*said, "in shadow"] if rule.shadow else said)
+
+
+def _model_check(wanted: tuple[str, ...], model: str) -> tuple[Check, ...]:
+    fits = "*" in wanted or best_match(wanted, model) >= 0
+    return (Check(key="model", wanted=list(wanted), got=model, holds=fits),)
+
+
+def _kill_switch(policies: PolicySet, asked: Asked, plan: Plan) -> Iterator[Considered]:
+    kill = policies.parts.kill
+    if kill:
+        checks = _model_check(kill, asked.model)
+        decided = plan.refusal is not None and plan.refusal.rule == "access/kill"
+        place = policies.parts.places.get("access kill", "")
+        yield Considered(
+            rule="access/kill", place=str(place), matched=decided, decided=decided, says=("refuses",), checks=checks
+        )
+
+
+def _of_plan(policies: PolicySet, asked: Asked, plan: Plan, decider: str | None) -> Iterator[Considered]:
+    """The models of the plan that counts, where it lists some."""
+    models = policies.parts.plans[plan.plan].models
+    if models is not None and asked.model:
+        (check,) = _model_check(models, asked.model)
+        name = f"plans/{plan.plan}/models"
+        yield Considered(
+            rule=name, place=str(policies.parts.places.get(f"plan {plan.plan}", "")), matched=not check.holds,
+            decided=name == decider, says=("refuses",) if not check.holds else (), checks=(check,),
+            beaten_by=decider if not check.holds and name != decider else None,
+        )  # fmt: skip
+
+
+def _of_standing(policies: PolicySet, asked: Asked, plan: Plan) -> Iterator[Considered]:
+    """The level of standing, where the policies say what it means."""
+    level = Level(asked.level)
+    if level in policies.parts.standings:
+        name, effect = f"standings/{asked.level}", policies.parts.standings[level]
+        rule = Rule(name=name, index=0, effect=effect)
+        check = Check(key="level", wanted=asked.level, got=asked.level, holds=True)
+        decided = plan.refusal is not None and plan.refusal.rule == name
+        yield Considered(
+            rule=name, place=str(policies.parts.places.get(f"standing {asked.level}", "")), matched=True,
+            decided=decided, says=_says(rule), checks=(check,),
+            beaten_by=plan.refusal.rule if effect.refuse is not None and plan.refusal and not decided else None,
+        )  # fmt: skip
+
+
+def _exemption(exemption: Exemption, checks: tuple[Check, ...]) -> Considered:
+    rule = exemption.rule
+    return Considered(
+        rule=rule.name, place=str(rule.place), matched=all(check.holds for check in checks),
+        says=tuple(f"spares {name}" for name in sorted(exemption.spared)), checks=checks, description=rule.description,
+    )  # fmt: skip
 
 
 def decision_of(plan: Plan) -> str:
@@ -170,26 +151,9 @@ def decision_of(plan: Plan) -> str:
 
 def _charged(charge: Charge) -> Charged:
     budget = charge.budget
-    return Charged(key=charge.key, budget=budget.name, limit=limit_text(budget), shadow=budget.shadow)
-
-
-def limit_text(budget: Budget) -> str:
-    """``200 requests per 86400 s (sliding)``, ``8 at once``; money in USD."""
-    window = budget.window
-    if window.length_s == 0:
-        return f"{budget.limit:,} at once"
-    amount = f"${budget.limit / 1e6:,.2f}" if budget.unit.value == "usd" else f"{budget.limit:,} {budget.unit.value}"
-    burst = f", {window.burst:,} at once" if window.burst else ""
-    return f"{amount} per {duration_text(window.length_s)} ({window.algorithm.value}{burst})"
-
-
-def duration_text(seconds: int) -> str:
-    """``day``, ``10 minutes``, ``45 days``."""
-    for word, length_s in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
-        if seconds % length_s == 0:
-            count = seconds // length_s
-            return word if count == 1 else f"{count} {word}s"
-    return f"{seconds} s"
+    return Charged(
+        key=charge.key, budget=budget.name, limit=limit_text(budget), unit=budget.unit.value, shadow=budget.shadow
+    )
 
 
 def _effects(plan: Plan) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.policy.explain import limit_text
+from gateway.policy.explanation import limit_text
 from gateway.policy.notation import best_match
 from gateway.policy.rules import Place
 from gateway.types import Algorithm, Unit

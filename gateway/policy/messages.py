@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from gateway.errors import FileError
+from gateway.policy.source import Document
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pydantic_core import ErrorDetails
 
-    from gateway.errors import FileError
-    from gateway.policy.source import Document
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -53,6 +54,20 @@ def validate(document: Document, model: type[Model]) -> Model | list[FileError]:
         return model.model_validate(document.data)
     except ValidationError as error:
         return [_explain(document, found, model) for found in error.errors()]
+
+
+def validate_value(value: Any, model: type[Model]) -> Model | list[str]:
+    """A value that stands in no file as ``model``, or every mistake in it: ``request.model: got ..., expected ...``."""
+    found = validate(_Value(file="", data=value), model)
+    return [error.message for error in found] if isinstance(found, list) else found
+
+
+class _Value(Document):
+    """Names the path where a file has a line and column."""
+
+    def error(self, path: tuple[str | int, ...], message: str, *, at_key: bool = False) -> FileError:
+        where = ".".join(map(str, path[:-1] if at_key else path))
+        return FileError(file="", line=1, column=1, message=f"{where}: {message}" if where else message)
 
 
 def _explain(document: Document, error: ErrorDetails, model: type[BaseModel]) -> FileError:

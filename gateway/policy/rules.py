@@ -185,6 +185,21 @@ class Rule:
             yield "if", self.condition.source, got, self.condition.holds(got)
 
 
+def best_rule(rules: tuple[Rule, ...] | list[Rule], *, refusing_first: bool = False) -> Rule | None:
+    """The most specific rule; of equal ones the one that refuses, then the earlier."""
+
+    def order(rule: Rule) -> tuple[Any, ...]:
+        return rule.specificity, refusing_first and rule.effect.refuse is not None, -rule.index
+
+    return max(rules, key=order, default=None)
+
+
+def deciding_rule(matched: tuple[Rule, ...]) -> Rule | None:
+    """Of the rules that matched, the one that refuses or allows; a tie refuses, ``None`` where none says either."""
+    deciding = [rule for rule in matched if rule.effect.refuse is not None or rule.effect.allow]
+    return best_rule(deciding, refusing_first=True)
+
+
 @lru_cache(maxsize=16_384)
 def inside(networks: tuple[str, ...], address: str | None) -> bool:
     """Whether ``address`` lies in one of ``networks``; what is no address lies in none."""

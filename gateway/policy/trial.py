@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from gateway.errors import ConfigError, FileError, FileErrors
+from gateway.policy.cases import RequestSpec, StandingGiven, SubjectSpec
 from gateway.policy.explain import decision_of, explain
 from gateway.policy.language import ROUTE_PATHS, Strict
 from gateway.policy.load import is_test, read_document
 from gateway.policy.messages import unknown_name, validate
-from gateway.types import NO_STANDING, Family, Identity, Level, RequestFacts, Standing
+from gateway.types import Identity, Level, RequestFacts, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,82 +31,6 @@ if TYPE_CHECKING:
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 """The clock of tests that name none: a Monday."""
-_DAY_S = 86_400.0
-_Positive = Annotated[int, Field(ge=1)]
-
-
-class SubjectSpec(Strict):
-    """Who asks."""
-
-    account: str = Field("account", description="The account's id.")
-    plan: str | None = Field(None, description="Its plan.")
-    organisation: str | None = Field(None, description="Its organisation.")
-    country: str | None = Field(None, description="Its country, two capital letters.")
-    verified: bool = Field(False, description="Whether the organisation was verified.")
-    declared_use: str | None = Field(None, description="Its declared use.")
-    age_days: Annotated[float, Field(ge=0)] | None = Field(None, description="Days since the account was made.")
-    address: str | None = Field(None, description="The client's address.")
-
-    def identity(self, now_s: float) -> Identity:
-        """The identity that this writes."""
-        return Identity(
-            account=self.account,
-            plan=self.plan,
-            org=self.organisation,
-            country=self.country,
-            verified=self.verified,
-            declared_use=self.declared_use,
-            created_at=None if self.age_days is None else now_s - self.age_days * _DAY_S,
-            address=self.address,
-        )
-
-
-class RequestSpec(Strict):
-    """What is asked for."""
-
-    model: str = Field(description="The model.")
-    route: str = Field("openai.chat_completions", description="The route.")
-    stream: bool = Field(False, description="Whether the reply is streamed.")
-    max_output_tokens: _Positive | None = Field(None, description="The larger declared cap.")
-    choices: _Positive = Field(1, description="How many replies.")
-    input_chars: Annotated[int, Field(ge=0)] = Field(0, description="Characters of all texts.")
-    body_bytes: Annotated[int, Field(ge=0)] = Field(0, description="Size of the body.")
-    logprobs: bool = Field(False, description="Whether log-probabilities are asked for.")
-
-    def facts(self) -> RequestFacts:
-        """The facts that this writes."""
-        return RequestFacts(
-            family=Family.ANTHROPIC if self.route.startswith("anthropic.") else Family.OPENAI,
-            route=self.route,
-            model=self.model,
-            stream=self.stream,
-            max_output_tokens=self.max_output_tokens,
-            choices=self.choices,
-            input_chars=self.input_chars,
-            body_bytes=self.body_bytes,
-            logprobs=self.logprobs,
-        )
-
-
-class StandingGiven(Strict):
-    """What is known of the account's cluster."""
-
-    level: Literal["none", "watch", "suspect", "confirmed"] = Field("none", description="The level.")
-    cluster: str | None = Field(None, description="The cluster.")
-
-    def standing(self) -> Standing:
-        """The standing that this writes."""
-        if self.level == "none":
-            return NO_STANDING
-        return Standing(level=Level(self.level), cluster=self.cluster or "c1")
-
-
-class CaseFile(Strict):
-    """One case to explain."""
-
-    subject: SubjectSpec = Field(default_factory=SubjectSpec, description="Who asks.")
-    request: RequestSpec = Field(description="What is asked for.")
-    standing: StandingGiven = Field(default_factory=StandingGiven, description="What is known of the cluster.")
 
 
 class ExpectSpec(Strict):
@@ -243,8 +168,6 @@ def _run_file(policies: PolicySet, document: Document, file: TestFile, reached: 
             explanation = explain(policies, identity, facts, standing, now_s)
             plan = policies.decide(identity, facts, standing, now_s)
             reached |= {entry.rule for entry in explanation.considered if entry.matched}
-            reached |= {f"standings/{standing.level.value}"}
-            reached |= policies.exemptions_of(identity, facts, standing)
             place = f"{document.file}:{line}:{column}"
             failures = tuple(_failures(test.expect, plan))
             yield TrialResult(test=test.name, case=case, place=place, failures=failures)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gateway.policy.explain import explain
-from gateway.types import NO_STANDING, Balance
+from gateway.types import NO_STANDING, Amounts, Balance
 from tests.policy.helpers import BASE, asks, caller, policies_of, standing
 
 TEXT = BASE + (
@@ -27,7 +27,8 @@ def test_an_explanation_is_of_the_decision_that_is_made(level: str, cap: int, co
     assert told.rule == plan.rule
     assert [charge.key for charge in told.charges] == [charge.key for charge in plan.charges]
     assert [entry.rule for entry in told.considered if entry.decided] == ([plan.refusal.rule] if plan.refusal else [])
-    assert [entry.rule for entry in told.considered] == ["access/deny_countries", "long", "opus"]
+    meant = [f"standings/{level}"] if level == "suspect" else []
+    assert [entry.rule for entry in told.considered] == ["access/deny_countries", "long", "opus", *meant, "e"]
 
 
 def test_every_rule_says_why_it_did_not_match() -> None:
@@ -75,5 +76,6 @@ def test_what_is_left_is_shown_where_a_store_was_asked() -> None:
     policies = policies_of(TEXT)
     plan = policies.decide(caller(), asks(), NO_STANDING, 0.0)
     balances = [Balance(budget=charge.budget, remaining=7, reset_s=60.0) for charge in plan.charges]
-    told = explain(policies, caller(), asks(), NO_STANDING, 0.0).with_balances(balances)
-    assert "200 requests per day (sliding); 7 left, more in 60 s" in told.to_text()
+    told = explain(policies, caller(), asks(), NO_STANDING, 0.0).with_balances(balances, Amounts(requests=1))
+    assert "200 requests per day (sliding); 7 left, 1 needed; more in 60 s" in told.to_text()
+    assert told.decision == "allow"
