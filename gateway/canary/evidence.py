@@ -18,11 +18,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from gateway.canary.closings import find_links
 from gateway.canary.exact import Null
 from gateway.canary.reader import Reader, Site
 from gateway.canary.request_side import find_choices
-from gateway.canary.slots import CLOSING_LINKS, SENTENCE_CARRIERS, Slot, load_inventory
+from gateway.canary.slots import FRAMES, SENTENCE_CARRIERS, Slot, load_inventory
 from gateway.canary.writer import keyed_place
 
 if TYPE_CHECKING:
@@ -39,9 +38,8 @@ _MAX_SCORE = 48
 _SMOOTHING = 0.5
 _RATE_FLOOR = 0.002
 _LETTERS = re.compile(r"[a-z]+")
-_CLOSING_FORM = {
-    slot_id: {form: index for index, form in enumerate(load_inventory().by_id[slot_id].forms)}
-    for slot_id in CLOSING_LINKS
+_FORM_OF_LINK = {
+    link.slot: {form: index for index, form in enumerate(link.forms)} for frame in FRAMES for link in frame.links
 }
 
 
@@ -86,9 +84,9 @@ class Collector:
         reader.feed(text)
         reader.finish()
         flat = " ".join(low.split()) if "\n" in low else low
-        for link, cue, reply in find_links(flat):
-            slot_id = CLOSING_LINKS[link]
-            self.counts[slot_id, cue][_CLOSING_FORM[slot_id][reply]] += 1
+        for frame in FRAMES:
+            for link, cue, reply in frame.find(flat):
+                self.counts[link.slot, cue][_FORM_OF_LINK[link.slot][reply]] += 1
         for slot_id, context, form in find_choices(flat):
             self.counts[slot_id, context][form] += 1
 

@@ -44,6 +44,9 @@ _AFTER_FORM = re.compile(r"\Z|[.,;:!?]*(?:\s|\Z)")
 _ITEM = re.compile(r"([-*]) (?![-*] )(?=\S)")
 _EMPTY_ITEM = re.compile(r"([-*])(?=\n|\Z)")
 _ENUMERATOR = re.compile(r"(?:\d{1,3}|[A-Za-z])[.)]\Z")
+_LABEL = re.compile(r"[^A-Za-z]|[A-Za-z][.)] |[^.\n]{0,40}:(?: |\n|\Z)")
+"""How a line begins that is no plain paragraph: a sign, a number, a letter with a dot, a label with a colon."""
+_PARAGRAPH = 2
 _MAX_LIST_WORDS = 3
 _MIN_LIST_COMMAS = 2
 """With one comma before it, ``X, Y and Z`` is too often no list but a phrase, a comma and a pair."""
@@ -65,6 +68,14 @@ class Choose(Protocol):
 
     def __call__(self, site: Site) -> int | None:
         """The index of the form to write at ``site``."""
+        ...
+
+
+class Between(Protocol):
+    """Asked between two sentences of free prose: what to put there."""
+
+    def __call__(self, last: str, ahead: str, at: int) -> str:
+        """A sentence and a space, or nothing. ``last`` is the word before, ``ahead`` the next ``LOOK`` characters."""
         ...
 
 
@@ -123,11 +134,14 @@ def _classify(text: str) -> _Chunk:
 
 
 class Reader:
-    """Reads one reply. ``choose`` is asked at every site; ``None`` for an answer changes nothing."""
+    """Reads one reply. ``choose`` is asked at every site; ``None`` for an answer changes nothing. ``between``, where
+    it is given, is asked between the sentences of a paragraph that is no list's.
+    """
 
-    def __init__(self, choose: Choose, *, strict: bool) -> None:
+    def __init__(self, choose: Choose, *, strict: bool, between: Between | None = None) -> None:
         inventory = load_inventory()
         self._choose = choose
+        self._between = between
         self._strict = strict
         self._canonical = inventory.canonical
         self._by_id = inventory.by_id
@@ -147,6 +161,8 @@ class Reader:
         self._newlines = 0
         self._indent = ""
         self._swap: bool | None = None
+        self._ended = ""
+        self._listed = False
 
     @property
     def in_prose(self) -> bool:
@@ -188,6 +204,8 @@ class Reader:
                 if step:
                     position += step
                     continue
+            if self._ended:
+                self._gap(buffer[position : position + LOOK], position)
             found = _CHUNK.match(buffer, position, position + LOOK)
             text = found[0] if found else ""
             chunk = cache.get(text) or _classify(text)
@@ -218,6 +236,14 @@ class Reader:
             self._edits.append((position, position + len(before), after))
             self._offset += len(after) - len(before)
 
+    def _gap(self, ahead: str, position: int) -> None:
+        """Between two sentences: what is put there, where the text is free prose."""
+        last, self._ended = self._ended, ""
+        if self._between is None or self._listed or self._shield.up:
+            return
+        if self._english(ahead) and self._shield.clear_ahead(ahead):
+            self._edit(position, "", self._between(last, ahead, self._offset + position))
+
     def _space(self, space: str) -> None:
         lines = space.count("\n")
         if lines:
@@ -242,6 +268,9 @@ class Reader:
         self._first = False
         indent, self._indent = self._indent, ""
         item = _ITEM.match(window) or (_EMPTY_ITEM.match(window) if self._swap else None)
+        self._listed = bool(indent) or _LABEL.match(window) is not None
+        if self._newlines not in {0, _PARAGRAPH}:
+            self._ended = ""
         ended = self._newlines > 1 and not indent and not item
         self._newlines = 0
         if ended:
@@ -305,6 +334,7 @@ class Reader:
             self._word(chunk.word, strong=chunk.strong)
             if chunk.word in FOREIGN:
                 self._foreign_at = self.words
+        self._ended = text[:-1] if chunk.clean and chunk.tail == "." else ""
         self._tail(chunk.tail)
         return len(text)
 

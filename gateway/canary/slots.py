@@ -21,7 +21,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from gateway.canary import inventory, inventory_words
-from gateway.canary.closings import ADJECTIVES, LEADS, NOUNS, VERBS
+from gateway.canary.bridges import BRIDGE
+from gateway.canary.closings import CLOSING
 from gateway.canary.request_side import TOOL_KINDS, TOOL_OBJECTS, TURNS
 from gateway.canary.words import CLASSES, spelled_families
 
@@ -31,16 +32,13 @@ if TYPE_CHECKING:
 OXFORD_AND = "oxford and"
 OXFORD_OR = "oxford or"
 MARKER = "list marker"
-CLOSING_LEAD = "closing lead"
-CLOSING_VERB = "closing verb"
-CLOSING_ADJECTIVE = "closing adjective"
-CLOSING_NOUN = "closing noun"
-_NOT_LEXICAL = frozenset({"punctuation", "structure", "cue", "closing", "behaviour", "tool"})
+FRAMES = (CLOSING, BRIDGE)
+"""The kinds of sentence that are added."""
 LEXICAL_SHARE = 0.05
-CLOSING_SHARE = 0.5
-SENTENCE_CARRIERS = frozenset({"cue", "closing", "behaviour", "tool"})
+SENTENCE_SHARE = 0.5
+SENTENCE_CARRIERS = frozenset({"cue", "closing", "bridge", "behaviour", "tool"})
 """Carriers that write what nobody else writes; the others choose among forms that all writers use."""
-CLOSING_LINKS = (CLOSING_LEAD, CLOSING_VERB, CLOSING_ADJECTIVE, CLOSING_NOUN)
+_NOT_LEXICAL = SENTENCE_CARRIERS | {"punctuation", "structure"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,12 +126,13 @@ def _structural() -> tuple[Slot, ...]:
         Slot(id=OXFORD_AND, carrier="punctuation", forms=(",", ""), one_way=True),
         Slot(id=OXFORD_OR, carrier="punctuation", forms=(",", ""), one_way=True),
         Slot(id=MARKER, carrier="structure", forms=("-", "*")),
-        Slot(id=CLOSING_LEAD, carrier="cue", forms=tuple(lead.lower() for lead in LEADS), share=CLOSING_SHARE),
-        Slot(id=CLOSING_VERB, carrier="cue", forms=VERBS, share=CLOSING_SHARE),
-        Slot(id=CLOSING_ADJECTIVE, carrier="closing", forms=ADJECTIVES, share=CLOSING_SHARE),
-        Slot(id=CLOSING_NOUN, carrier="closing", forms=NOUNS, share=CLOSING_SHARE),
-        Slot(id="tool object", carrier="tool", forms=TOOL_OBJECTS, share=CLOSING_SHARE),
-        Slot(id="tool kind", carrier="tool", forms=TOOL_KINDS, share=CLOSING_SHARE),
+        *(
+            Slot(id=link.slot, carrier=link.carrier, forms=link.forms, share=SENTENCE_SHARE)
+            for frame in FRAMES
+            for link in frame.links
+        ),
+        Slot(id="tool object", carrier="tool", forms=TOOL_OBJECTS, share=SENTENCE_SHARE),
+        Slot(id="tool kind", carrier="tool", forms=TOOL_KINDS, share=SENTENCE_SHARE),
         *(Slot(id=f"turn {turn}", carrier="behaviour", forms=phrases) for turn, phrases in TURNS.items()),
     )
 

@@ -11,37 +11,35 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from gateway.canary.closings import last_word, sentence
+from gateway.canary.asked import markable, may_bridge, may_close
+from gateway.canary.bridges import BRIDGE, ends_plainly, goes_on
+from gateway.canary.closings import CLOSING
 from gateway.canary.reader import Reader, Site
-from gateway.canary.slots import CLOSING_LINKS, Slot, load_inventory
+from gateway.canary.sentences import Frame, last_word
+from gateway.canary.slots import Slot, load_inventory
 
-CARRIERS = ("spelling", "contraction", "number", "connective", "synonym", "punctuation", "structure", "cue", "closing")
+CARRIERS = (
+    "spelling",
+    "contraction",
+    "number",
+    "connective",
+    "synonym",
+    "punctuation",
+    "structure",
+    "cue",
+    "closing",
+    "bridge",
+)
 """Carriers that are written into replies, in the order of reports."""
-_SLOPE, _HEAD = 0.018, 0.8
-"""Words that slots may change in a reply of w words: ``_SLOPE * w + _HEAD``."""
-_SLOPE_CLOSED, _HEAD_CLOSED = 0.004, 0.2
-"""The same where a closing may follow, whose six words are most of the budget."""
-_CLOSING_MIN_WORDS = 30
-_CLOSING_EVERY_WORDS = 150
-"""One closing, of six words, in so many words of replies that may have one; a longer reply always has one. Replies that
-may not have one stay at half of the whole budget, so that a usual mixture stays below 3 % of words changed."""
-
-_NO_MARKS = re.compile(
-    r"\b(?:code|function|program|script|sql|query|html|css|xml|json|yaml|csv|python|java|javascript|typescript|c\+\+|"
-    r"regex|regular expression|latex|markdown|bash|shell|command|class|method|algorithm|pseudo-?code|spreadsheet|"
-    r"translate|translation|paraphrase|rephrase|rewrite|reword|edit|correct|grammar|grammatical|spelling|spell|proofread|"
-    r"synonyms?|antonyms?|rhymes?|haiku|poem|poetry|limerick|sonnet|lyrics|song|verbatim|quote|quotation|"
-    r"spanish|french|german|italian|portuguese|latin|dutch|swedish|polish)\b",
-    re.IGNORECASE,
-)
-_NO_CLOSING = re.compile(
-    r"\s*(?:please )?(?:write|compose|create|generate|rewrite|classify|categori[sz]e|translate|convert|edit|make|come up|"
-    r"construct|develop|produce|design|draft|craft|add|remove|replace|insert|arrange|sort|find|calculate|compute|fill|"
-    r"complete|predict|assume|imagine|act|pretend|given|identify the|select|choose|invent|tell me a|tell a)\b"
-    r"|\b(?:story|letter|e-?mail|essay|paragraphs?|sentences?|dialogue|speech|tweet|headline|title|slogan|caption|"
-    r"conversation|one word|single word|only|recipe|review|blog|article|post|joke|riddle|advertisement|script)\b",
-    re.IGNORECASE,
-)
+FORMS_SHARE, FORMS_SHARE_BESIDE = 0.024, 0.005
+"""Part of a reply's words that slots may change; the second where sentences may be added, which say more a word."""
+SENTENCES_SHARE = 0.024
+"""Part of its words that closings and bridges may add, in the mean over keys. What is left of a fraction of a word, or
+of a sentence, is drawn by the key; so no kind of replies, however short, has more than 3 % of words changed."""
+_CLOSING_WORDS, _BRIDGE_WORDS = 6.5, 5.6
+_CLOSING_MIN_WORDS = 40
+_BRIDGE_MIN_WORDS = 25
+_DRAWN_BY = 16
 _CLOSED_ALREADY = re.compile(
     r"\b(?:hope|hopefully|let me know|feel free|questions|help|good luck|enjoy|sincerely)\b", re.IGNORECASE
 )
@@ -73,11 +71,6 @@ def keyed_place(slot: Slot, context: str) -> bytes:
     return f"{slot.id}\n{context}".encode()
 
 
-def markable(prompt: str | None) -> bool:
-    """Whether a reply to ``prompt`` may be changed: not where its wording is what was asked for."""
-    return prompt is None or not _NO_MARKS.search(prompt)
-
-
 class MarkWriter:
     """Rewrites one reply. ``carriers`` limits what is written; ``marks`` fills as it goes."""
 
@@ -93,11 +86,14 @@ class MarkWriter:
         self._key = key
         self._off = not markable(prompt)
         self._carriers = carriers or frozenset(CARRIERS)
-        self._closings = (
-            closings and {"cue", "closing"} <= self._carriers and prompt is not None and not _NO_CLOSING.search(prompt)
-        )
+        self._may_close = closings and {"cue", "closing"} <= self._carriers and may_close(prompt)
+        self._may_bridge = closings and "bridge" in self._carriers and may_bridge(prompt)
+        self._share = FORMS_SHARE_BESIDE if self._may_close or self._may_bridge else FORMS_SHARE
+        self._fraction: float | None = None
         self._changed = 0.0
-        self._reader = Reader(self._choose, strict=True)
+        self._bridged = False
+        self._spent_words = 0
+        self._reader = Reader(self._choose, strict=True, between=self._bridge if self._may_bridge else None)
         self._recent = ""
         self._length = 0
 
@@ -120,9 +116,15 @@ class MarkWriter:
             self._recent = (self._recent + text)[-200:]
         return text
 
-    def _affordable(self, cost: float) -> bool:
-        slope, head = (_SLOPE_CLOSED, _HEAD_CLOSED) if self._closings else (_SLOPE, _HEAD)
-        return self._changed + cost <= slope * self._reader.words + head
+    def _draw(self, what: str) -> float:
+        """A number in [0, 1) that the key draws for ``what``."""
+        digest = hashlib.blake2b(f"draw\n{what}".encode(), key=self._key, digest_size=4).digest()
+        return int.from_bytes(digest, "big") / 2**32
+
+    def _affordable(self, site: Site, cost: float) -> bool:
+        if self._fraction is None:
+            self._fraction = self._draw(f"{site.slot.id}\n{site.context}\n{site.at}")
+        return self._changed + cost <= self._share * self._reader.words + self._fraction
 
     def _choose(self, site: Site) -> int | None:
         slot = site.slot
@@ -133,7 +135,7 @@ class MarkWriter:
             return site.form
         before, after = slot.forms[site.form], slot.forms[form]
         cost = 0.0 if slot.carrier == "structure" else float(max(before.count(" "), after.count(" ")) + 1)
-        if not self._affordable(cost):
+        if not self._affordable(site, cost):
             return None
         self._changed += cost
         self.marks.append(
@@ -141,11 +143,24 @@ class MarkWriter:
         )
         return form
 
+    def _bridge(self, last: str, ahead: str, at: int) -> str:
+        """A bridge between two sentences, at most one a reply."""
+        words = self._reader.words
+        if self._bridged or words < _BRIDGE_MIN_WORDS or not ends_plainly(last) or not goes_on(ahead):
+            return ""
+        self._bridged = self._adds(f"bridge\n{last}\n{ahead[:_DRAWN_BY]}\n{words}", _BRIDGE_WORDS)
+        return self._sentence(BRIDGE, last_word(last.lower()), at) + " " if self._bridged else ""
+
+    def _adds(self, what: str, cost: float) -> bool:
+        """Whether the key draws a sentence of ``cost`` words here, from the words that no sentence was drawn from yet."""
+        words, self._spent_words = self._reader.words - self._spent_words, self._reader.words
+        return self._draw(what) < words * SENTENCES_SHARE / cost
+
     def _close(self) -> str:
-        """The closing sentence: the opener by the reply's last words, the tail by the key."""
+        """The closing sentence after an explanation that ends in plain prose, and not in a closing of its own."""
         reader = self._reader
         if (
-            not self._closings
+            not self._may_close
             or reader.words < _CLOSING_MIN_WORDS
             or not reader.in_prose
             or not reader.in_english
@@ -155,19 +170,17 @@ class MarkWriter:
             or "\n" in self._recent[-80:]
         ):
             return ""
-        draw = hashlib.blake2b(("closing\n" + self._recent).encode(), key=self._key, digest_size=4).digest()
-        number = int.from_bytes(draw, "big")
-        if number >= 2**32 * min(1.0, reader.words / _CLOSING_EVERY_WORDS):
+        if not self._adds("closing\n" + self._recent, _CLOSING_WORDS):
             return ""
+        return " " + self._sentence(CLOSING, last_word(self._recent.lower()), self._length + 1)
+
+    def _sentence(self, frame: Frame, cue: str, at: int) -> str:
+        """The sentence of ``frame`` that the key chooses after ``cue``, link by link."""
         by_id = load_inventory().by_id
         words = []
-        cue = last_word(self._recent.lower())
-        for slot_id in CLOSING_LINKS:
-            slot = by_id[slot_id]
-            reply = slot.forms[keyed_form(self._key, slot, cue)]
-            self.marks.append(
-                Mark(carrier=slot.carrier, slot=slot_id, context=cue, before="", after=reply, at=self._length + 1)
-            )
+        for link in frame.links:
+            reply = link.forms[keyed_form(self._key, by_id[link.slot], cue)]
+            self.marks.append(Mark(carrier=link.carrier, slot=link.slot, context=cue, before="", after=reply, at=at))
             words.append(reply)
             cue = reply
-        return " " + sentence(words[0][0].upper() + words[0][1:], *words[1:])
+        return frame.sentence(words)

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from gateway.canary.asked import markable
 from gateway.canary.reader import HOLD
 from gateway.canary.slots import load_inventory
-from gateway.canary.writer import MarkWriter, keyed_form, markable
+from gateway.canary.writer import MarkWriter, keyed_form
 from tests.canary.helpers import KEY, make_rows
 
 PROSE = (

@@ -1,0 +1,62 @@
+"""Bridges: a short sentence between two sentences of an explanation, ``SUBJECT VERB ADJECTIVE NOUN``
+("One further aspect deserves special attention.").
+
+It announces that there is one more point, which the next sentence then makes; so it is true wherever an explanation
+goes on with something new. ``goes_on`` says where that is plain from the next sentence's first words: not before
+one that points back (*It*, *This*), contrasts, concludes, counts or gives an example. Its words are other ones than
+the closings', so that who cuts the ones leaves the others. Written for this project; common words, as in closings.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gateway.canary.sentences import Frame, Link
+
+_ONE_MORE = "another|one more|one further|a further|one other|one related|a related|one additional"
+_POINTS = "point detail matter fact element factor issue aspect"
+SUBJECTS: tuple[str, ...] = tuple(f"{more} {point}" for more in _ONE_MORE.split("|") for point in _POINTS.split())
+_VERBS = (
+    "deserves|merits|warrants|needs|requires|demands|invites|justifies|may need|will need|should get|should have|could use|"
+    "also needs"
+)
+_ADJECTIVES = """
+special separate brief extra equal direct particular serious further specific additional greater closer deeper wider
+broader better individual thoughtful more some enough explicit honest
+"""
+_NOUNS = """
+attention thought consideration emphasis discussion explanation study analysis focus reflection treatment evaluation
+comment
+"""
+BRIDGE = Frame(
+    links=(
+        Link(slot="bridge subject", carrier="bridge", forms=SUBJECTS),
+        Link(slot="bridge verb", carrier="bridge", forms=tuple(_VERBS.split("|"))),
+        Link(slot="bridge adjective", carrier="bridge", forms=tuple(_ADJECTIVES.split())),
+        Link(slot="bridge noun", carrier="bridge", forms=tuple(_NOUNS.split())),
+    ),
+    joint=" ",
+)
+
+_SHORTENED = """
+etc vs mrs prof inc ltd corp dept est approx fig vol gen gov sen rep jan feb mar apr jun jul aug sep sept oct nov dec ave
+blvd min max avg tel ext govt asst misc pls mins hrs secs
+"""
+_ABBREVIATIONS = frozenset(_SHORTENED.split())
+_MIN_LAST_WORD = 4
+_NEXT = re.compile(
+    r"(?:The (?!(?:end|answer|result|final|last|first|second|third|next|latter|former|other)\b)|An? |Many |Most (?!import)|"
+    r"Some |Several |Each |Every |People |When |If |With |There (?:are|is) |Additionally, |Furthermore, |Moreover, |Also, |"
+    r"In addition, |Using |Having |Data |Research |Studies |Experts |Scientists |Technology |Regular |Good )"
+    r"[a-z][^\n]{12}"
+)
+
+
+def ends_plainly(last: str) -> bool:
+    """Whether a sentence that ends in the word ``last`` (as written) ends there, and not an abbreviation or a name."""
+    return len(last) >= _MIN_LAST_WORD and last.islower() and last not in _ABBREVIATIONS
+
+
+def goes_on(ahead: str) -> bool:
+    """Whether the sentence that begins with ``ahead`` plainly makes a new point."""
+    return _NEXT.match(ahead) is not None
