@@ -12,9 +12,11 @@ wants the public file time-stamped by a third party (RFC 3161) on the day it is 
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import hmac
 import secrets
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +27,11 @@ from gateway.files import write_atomically
 from gateway.settings import Secret
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
     from pathlib import Path
 
 FORMAT = "distillguard-canary-keyring/1"
+PUBLIC_FORMAT = FORMAT + "+public"
 SECRET_BYTES = 32
 _SALT = b"distillguard/canary/v1"
 
@@ -83,8 +87,11 @@ class KeyVersion:
         return hkdf_sha256(self.raw, f"cluster\n{self.version}\n{cluster}".encode(), salt=_SALT)
 
     def counterfactual_key(self, cluster: str, index: int) -> bytes:
-        """Key ``index`` >= 0 of those that were never used to mark: what ``cluster`` might have had."""
-        return hkdf_sha256(self.raw, f"counterfactual\n{self.version}\n{index}\n{cluster}".encode(), salt=_SALT)
+        """Key ``index`` >= 0 of those that were never used to mark: what ``cluster`` might have had.
+
+        It follows from the cluster's key, so that whoever is shown that one can repeat the whole audit.
+        """
+        return hkdf_sha256(self.cluster_key(cluster), f"counterfactual\n{index}".encode(), salt=_SALT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +133,7 @@ class Keyring:
     def public(self) -> dict[str, Any]:
         """What an auditor may see: commitments and times, no secret."""
         return {
-            "format": FORMAT + "+public",
+            "format": PUBLIC_FORMAT,
             "versions": [
                 {"version": v.version, "created_at": v.created_at, "inventory": v.inventory, "commitment": v.commitment}
                 for v in self.versions
@@ -167,6 +174,19 @@ def _version(number: int, inventory: str, now_s: float, secret: bytes | None) ->
     return KeyVersion(version=number, secret=text, created_at=now_s, inventory=inventory)
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the keyring at ``path`` against every other process that changes it; blocks until it is free.
+
+    Whoever loads, changes and saves does all three inside: two promises at once would else lose one. The lock is a
+    file of its own, as saving replaces the keyring's. Raises OSError where the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def save_keyring(path: Path, keyring: Keyring) -> None:
     """Write the keyring, readable by its owner only; the old file stays whole until the new one is."""
     body = {
@@ -186,11 +206,8 @@ def save_keyring(path: Path, keyring: Keyring) -> None:
     write_atomically(path, orjson.dumps(body, option=orjson.OPT_INDENT_2) + b"\n", mode=0o600)
 
 
-def load_keyring(path: Path) -> Keyring:
-    """Read a keyring and verify every commitment in it.
-
-    Raises ConfigError where the file cannot be read, is no keyring, or does not keep what it promised.
-    """
+def read_body(path: Path) -> dict[str, Any]:
+    """The JSON object at ``path``. Raises ConfigError where there is none."""
     try:
         body = orjson.loads(path.read_bytes())
     except OSError as error:
@@ -201,6 +218,17 @@ def load_keyring(path: Path) -> Keyring:
         raise ConfigError(
             f"{path}:{error.lineno}:{error.colno}: got no JSON, expected a keyring of `canary keygen`"
         ) from None
+    if not isinstance(body, dict):
+        raise ConfigError(f"{path}:1:1: got no JSON object, expected a keyring of `canary keygen`")
+    return body
+
+
+def load_keyring(path: Path) -> Keyring:
+    """Read a keyring and verify every commitment in it.
+
+    Raises ConfigError where the file cannot be read, is no keyring, or does not keep what it promised.
+    """
+    body = read_body(path)
     try:
         if body["format"] != FORMAT:
             raise ConfigError(f"{path}:1:1: got format {body['format']!r}, expected {FORMAT!r}")
@@ -212,7 +240,7 @@ def load_keyring(path: Path) -> Keyring:
         raise ConfigError(f"{path}:1:1: got no whole keyring ({error!r}), expected one of `canary keygen`") from None
     if not keyring.versions:
         raise ConfigError(f"{path}:1:1: got a keyring without versions, expected at least one")
-    _verify_ledger(path, keyring)
+    verify_ledger(path, keyring)
     return keyring
 
 
@@ -232,8 +260,11 @@ def _read_version(path: Path, row: dict[str, Any]) -> KeyVersion:
     return version
 
 
-def _verify_ledger(path: Path, keyring: Keyring) -> None:
-    """Raise ConfigError at the first entry whose digest or chain does not follow from the secrets."""
+def verify_ledger(path: Path, keyring: Keyring, *, known: Container[str] | None = None) -> None:
+    """Raise ConfigError at the first entry whose digest or chain does not follow from the keys.
+
+    ``known`` names the clusters whose keys are there (default: all); of the others only the chain is verified.
+    """
     versions = {v.version: v for v in keyring.versions}
     before: str | None = None
     for entry in keyring.ledger:
@@ -241,7 +272,9 @@ def _verify_ledger(path: Path, keyring: Keyring) -> None:
         if version is None:
             raise ConfigError(f"{path}:1:1: cluster {entry.cluster!r} names version {entry.version}, which is not here")
         start = before if before is not None else version.commitment
-        digest = cluster_digest(version.cluster_key(entry.cluster), entry.cluster, entry.version)
+        digest = entry.digest
+        if known is None or entry.cluster in known:
+            digest = cluster_digest(version.cluster_key(entry.cluster), entry.cluster, entry.version)
         if entry.digest != digest or entry.chain != _chain(start, digest, entry.committed_at):
             raise ConfigError(
                 f"{path}:1:1: the ledger is broken at cluster {entry.cluster!r}; restore the file from a copy"

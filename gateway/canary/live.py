@@ -7,12 +7,11 @@ several workers and ``canary keygen`` may share it.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from gateway.canary.keyring import load_keyring, new_keyring, save_keyring
+from gateway.canary.keyring import load_keyring, locked, new_keyring, save_keyring
 from gateway.canary.marking import make_writer, record
 from gateway.canary.slots import load_inventory
 from gateway.errors import ConfigError
@@ -65,7 +64,9 @@ class Marker:
         self._path = path
         self._clock = clock
         if make and not path.exists():
-            save_keyring(path, new_keyring(inventory=load_inventory().digest, now_s=clock.now()))
+            with locked(path):
+                if not path.exists():
+                    save_keyring(path, new_keyring(inventory=load_inventory().digest, now_s=clock.now()))
         self._keyring = load_keyring(path)
         self._promised = self._committed(self._keyring)
         self._asked: set[str] = set()
@@ -83,8 +84,7 @@ class Marker:
     def promise(self, cluster: str) -> None:
         """Enter the cluster's key into the ledger, on disk; blocks. A failure is logged and tried again later."""
         try:
-            with self._path.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with locked(self._path):
                 before = load_keyring(self._path)
                 keyring = before.commit(cluster, now_s=self._clock.now())
                 if keyring is not before:

@@ -15,9 +15,10 @@ import orjson
 import zstandard
 
 from gateway.canary.audit import ALPHA, AuditReport, judge
+from gateway.canary.auditor import load_for_audit, reveal
 from gateway.canary.endpoint import HttpSuspect, Interview, Pace, Stakes, Transcript, interview
 from gateway.canary.evidence import Collector
-from gateway.canary.keyring import Keyring, load_keyring, new_keyring, rotate, save_keyring
+from gateway.canary.keyring import Keyring, load_keyring, locked, new_keyring, rotate, save_keyring
 from gateway.canary.marking import mark_reply
 from gateway.canary.prompts import make_questions
 from gateway.canary.report import as_html, as_json, as_text
@@ -45,29 +46,47 @@ def canary() -> None:
 @click.option("--rotate", "rotated", is_flag=True, help="Add a new version to an existing keyring.")
 @click.option("--commit", "clusters", metavar="C1,C2", help="Promise these clusters' keys in the ledger.")
 @click.option("--public", type=_FILE, metavar="FILE", help="Write what an auditor may see: commitments, no secret.")
+@click.option("--reveal", "revealed", metavar="C1,C2", help="Add these clusters' keys to --public, for an auditor.")
 @click.option("--json", "as_json_", is_flag=True, help="Print JSON.")
-def keygen(out: Path, clusters: str | None, public: Path | None, *, rotated: bool, as_json_: bool) -> None:
-    """Make a keyring, rotate it, or promise clusters' keys."""
-    now_s = time.time()
-    inventory = load_inventory().digest
+def keygen(
+    out: Path, clusters: str | None, public: Path | None, revealed: str | None, *, rotated: bool, as_json_: bool
+) -> None:
+    """Make a keyring, rotate it, promise clusters' keys, or write what an auditor may see."""
+    if revealed and public is None:
+        raise ConfigError("--reveal: got no --public, expected the file in which the keys are shown")
     if out.exists() and not rotated and not clusters and public is None:
         raise ConfigError(f"{out}:1:1: got a file that exists, expected a new name, --rotate, --commit or --public")
-    if not out.exists():
-        keyring = new_keyring(inventory=inventory, now_s=now_s)
-    else:
-        keyring = load_keyring(out)
-        if rotated:
-            keyring = rotate(keyring, inventory=inventory, now_s=now_s)
-    for cluster in _names(clusters):
-        keyring = keyring.commit(cluster, now_s=now_s)
-    save_keyring(out, keyring)
-    shown = keyring.public()
+    try:
+        keyring = _change_keyring(out, _names(clusters), rotated=rotated)
+    except OSError as error:
+        raise ConfigError(
+            f"--out: cannot write {out} ({error.strerror}), expected a folder that may be written"
+        ) from None
+    shown = reveal(keyring, _names(revealed)) if revealed else keyring.public()
     if public is not None:
-        write_atomically(public, orjson.dumps(shown, option=orjson.OPT_INDENT_2) + b"\n", mode=0o644)
+        write_atomically(
+            public, orjson.dumps(shown, option=orjson.OPT_INDENT_2) + b"\n", mode=0o600 if revealed else 0o644
+        )
     if as_json_:
-        click.echo(orjson.dumps(shown).decode())
+        click.echo(orjson.dumps(keyring.public()).decode())
     else:
         click.echo(f"{out}: version {keyring.newest.version}, commitment {keyring.newest.commitment}")
+
+
+def _change_keyring(out: Path, clusters: list[str], *, rotated: bool) -> Keyring:
+    """The keyring at ``out``, made, rotated and with promises as asked; under the lock that a running gateway takes."""
+    inventory = load_inventory().digest
+    with locked(out):
+        now_s = time.time()
+        before = load_keyring(out) if out.exists() else None
+        keyring = before or new_keyring(inventory=inventory, now_s=now_s)
+        if before is not None and rotated:
+            keyring = rotate(keyring, inventory=inventory, now_s=now_s)
+        for cluster in clusters:
+            keyring = keyring.commit(cluster, now_s=now_s)
+        if keyring is not before:
+            save_keyring(out, keyring)
+    return keyring
 
 
 @canary.command()
@@ -145,10 +164,10 @@ def _text(source: Path, line: int, row: dict[str, Any], name: str) -> str:
 @click.option("--json", "as_json_", is_flag=True, help="Print JSON.")
 def audit(keyring: Path, clusters: str, out: Path | None, page: Path | None, *, as_json_: bool, **asked: Any) -> None:
     """Test whether a model or a text collection carries clusters' marks."""
-    ring = load_keyring(keyring)
     names = _names(clusters)
     if not names:
         raise ConfigError("--clusters: got none, expected at least one cluster")
+    ring = load_for_audit(keyring, names)
     if (asked["corpus"] is None) == (asked["endpoint"] is None):
         got = "neither" if asked["corpus"] is None else "both"
         raise ConfigError(f"audit: got {got} of --endpoint and --corpus, expected one of them")
