@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from gateway.dialects.alike import Alike
 from gateway.dialects.decoding import decoder_of
 from gateway.dialects.prose import may_write, whole_prose
 from gateway.dialects.routes import Shape
@@ -30,7 +31,7 @@ from gateway.dialects.tally import Tally
 from gateway.types import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from gateway.dialects.decoding import Decoder
     from gateway.dialects.prose import TextWriter
@@ -130,6 +131,10 @@ class StreamReply(ReplyReader):
         super().__init__(tally)
         self._observe = EVENT_OBSERVERS[route.shape]
         self._splitter = EventSplitter()
+        self._alike = Alike()
+        self._key: Hashable = None
+        self._telling = False
+        """The event that was read last said one text and nothing else."""
         self._decoder = decoder
         self._strip_usage = strip_usage
         self._prose = prose
@@ -155,13 +160,28 @@ class StreamReply(ReplyReader):
             for event in self._splitter.feed(self._decoder.feed(chunk)):
                 self._read(event)
             return chunk
+        if self._splitter.idle and (given := self._given_alike(chunk)):
+            return given
         held = not self._splitter.empty
         events = self._splitter.feed(chunk)
         if self._passing:
             for event in events:
-                self._read(event)
+                if not self._given_alike(event):
+                    self._read(event)
             return chunk if not held and self._splitter.empty else b"".join(events)
-        return b"".join([self._change(event) for event in events])
+        return b"".join([self._given_alike(event) or self._change(event) for event in events])
+
+    def _given_alike(self, event: bytes) -> bytes:
+        """What to give for an event like one that was read before; empty where it has to be read."""
+        alike = self._alike
+        text = alike.text(event)
+        if not text:
+            return b""
+        self._tally.chars += len(text)
+        self._tally.deltas += 1
+        if self._prose is None:
+            return event
+        return b"%b%b%b" % (alike.head, self._prose.alike(self._key, text), alike.tail)
 
     def finish(self) -> bytes:
         """What is left when the upstream's body is over, whether it came to its end or broke: an event that
@@ -188,6 +208,7 @@ class StreamReply(ReplyReader):
 
     def _read(self, event: bytes) -> tuple[bytes, JSON]:
         """Meter one event: its data and what that parses to (None where it is no JSON object)."""
+        self._telling = False
         if type(event) is Piece:
             self._tally.chars += len(event)
             self._tally.deltas += 1
@@ -198,11 +219,16 @@ class StreamReply(ReplyReader):
         if data.startswith(b"[DONE]"):
             self._tally.ended = True
             return data, None
+        tally, learns = self._tally, self._decoder is None and self._alike.wants()
+        before = (tally.deltas + 1, *tally.news()) if learns else ()
         try:
             obj = orjson.loads(data)
-            self._observe(obj, self._tally)
+            self._observe(obj, tally)
         except (orjson.JSONDecodeError, AttributeError, TypeError, KeyError):
             return data, None
+        self._telling = learns and before == (tally.deltas, *tally.news())
+        if self._telling and self._prose is None:
+            self._alike.learn(event, tally.text)
         return data, obj
 
     def _change(self, event: bytes) -> bytes:
@@ -214,7 +240,14 @@ class StreamReply(ReplyReader):
         self._dropped = self._strip_usage and type(obj) is dict and _only_usage(obj)
         if self._dropped:
             return b""
-        return event if self._prose is None else self._rewrite(self._prose, event, data, obj)
+        prose = self._prose
+        if prose is None:
+            return event
+        given = self._rewrite(prose, event, data, obj)
+        key = prose.plain_key
+        if self._telling and key is not None and self._alike.learn(event, self._tally.text):
+            self._key = key
+        return given
 
     @staticmethod
     def _rewrite(prose: StreamProse, event: bytes, data: bytes, obj: JSON) -> bytes:

@@ -35,17 +35,19 @@ class Piece(bytes):
 class EventSplitter:
     """Bytes in, whole raw events out (with their blank line)."""
 
-    __slots__ = ("_after_cr", "_buffer", "_oversized", "_seen")
+    __slots__ = ("_after_cr", "_buffer", "_oversized", "_seen", "idle")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._seen = 0
         self._after_cr = False
         self._oversized = False
+        self.idle = True
+        """Nothing is held or expected: what is fed next begins an event."""
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that ``chunk`` completed, and pieces of one that is too large."""
-        if not self._buffer and not self._after_cr and _is_one_event(chunk):
+        if self.idle and _is_one_event(chunk):
             return [chunk]
         events: list[bytes] = []
         if self._after_cr and chunk:
@@ -68,6 +70,7 @@ class EventSplitter:
             del buffer[:-3]
             self._oversized = True
         self._seen = len(buffer)
+        self.idle = not buffer and not self._after_cr
         return events
 
     def _event(self, raw: bytes) -> bytes:
@@ -91,6 +94,7 @@ class EventSplitter:
         rest = bytes(self._buffer)
         self._buffer.clear()
         self._seen = 0
+        self.idle = not self._after_cr
         return Piece(rest) if self._oversized else rest
 
 

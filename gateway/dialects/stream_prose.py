@@ -49,12 +49,24 @@ class StreamProse:
         self._writers: dict[Hashable, TextWriter | None] = {}
         """A writer, or None where this piece of prose must stay as it is."""
         self.inserted = 0
+        self.plain_key: Hashable = None
+        """The piece of prose whose text was all that the last event had to change; None: it had more, or none."""
+        self._fed: list[Hashable] = []
 
     def event(self, obj: Mapping[str, JSON], event: bytes, data: bytes) -> bytes:
         """The events to give for ``event``, whose ``data`` parsed to ``obj``."""
+        self._fed.clear()
+        self.plain_key = None
         before, changes = self._look(obj)
+        plain = not before and len(self._fed) == 1 and len(changes) <= 1
+        self.plain_key = self._fed[0] if plain else None
         changed = with_data(event, data, _spliced(obj, data, changes)) if changes else event
         return before + changed if before else changed
+
+    def alike(self, key: Hashable, text: bytes) -> bytes:
+        """The text of one more event like that which ``plain_key`` was of, as its writer gives it, in JSON."""
+        writer = self._writers[key]
+        return text if writer is None else orjson.dumps(writer.feed(text.decode("ascii")))[1:-1]
 
     def end(self) -> bytes:
         """Delta events for all that writers still hold, at the end of the stream."""
@@ -70,11 +82,14 @@ class StreamProse:
         """``text`` as the writer of ``key`` gives it; a writer is made at first sight."""
         if key not in self._writers:
             self._writers[key] = self._make() if self._make is not None else None
+        if text:
+            self._fed.append(key)
         writer = self._writers[key]
         return text if writer is None else writer.feed(text)
 
     def _tail(self, key: Hashable) -> str:
         """What the writer of ``key`` still held; it writes no more."""
+        self._fed.append(None)
         writer = self._writers.get(key)
         self._writers[key] = None
         return "" if writer is None else writer.finish()
@@ -206,6 +221,7 @@ class ResponsesProse(StreamProse):
         return []
 
     def _text_delta(self, key: tuple[int, int], obj: Mapping[str, JSON]) -> tuple[bytes, Changes]:
+        self._fed.append(None)  # events with a number of their own, repeated later, are not alike
         self._items[key] = (obj.get("item_id"), obj.get("sequence_number") or 0)
         before = self._close(key, obj) if obj.get("logprobs") else b""
         text = obj["delta"]

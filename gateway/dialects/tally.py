@@ -31,7 +31,9 @@ class Tally:
         "final",
         "finished",
         "refused",
+        "reports",
         "sequence",
+        "text",
     )
 
     def __init__(self, fields: UsageFields, input_chars: int) -> None:
@@ -48,17 +50,26 @@ class Tally:
         """Indexes of the choices that gave a finish reason."""
         self.sequence = 0
         """The sequence number that the next event of a Responses stream would have."""
+        self.reports = 0
+        self.text = ""
+        """The last piece of output."""
+
+    def news(self) -> tuple[JSON, ...]:
+        """What an event changes that says more than a piece of output."""
+        return self.reports, self.final, self.ended, self.refused, len(self.finished), self.sequence
 
     def saw(self, text: JSON) -> None:
         """A piece of output: prose, reasoning or a tool call's arguments; anything else is passed over."""
         if type(text) is str and text:
             self.chars += len(text)
             self.deltas += 1
+            self.text = text
 
     def report(self, usage: JSON, *, final: bool = True) -> None:
         """A ``usage`` object; numbers that are missing or absurd leave what was known before."""
         if type(usage) is not dict:
             return
+        self.reports += 1
         fields = self._fields
         for name in (*fields.input, fields.output):
             _keep(self._numbers, name, usage.get(name))
