@@ -15,20 +15,24 @@ from xml.etree import ElementTree as ET
 import click
 
 import gateway
+from gateway.budgets import self_test
 from gateway.cli.policy_explain import explain
 from gateway.cli.policy_replay import print_replayed, replayed
 from gateway.errors import ConfigError, FileError, FileErrors
 from gateway.policy.difference import difference
 from gateway.policy.language import json_schema
-from gateway.policy.lint import sarif, warnings_of
+from gateway.policy.lint import warnings_of
 from gateway.policy.load import check_policies, load_policies, shipped_policies
+from gateway.policy.rules import Place
+from gateway.policy.sarif import sarif
 from gateway.policy.trial import find_tests, run_trials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.policy.lint import Warn
+    from gateway.policy import PolicySet
     from gateway.policy.trial import TrialReport
+    from gateway.policy.warn import Warn
 
 _NO = 1
 _PATH = click.argument("path", type=click.Path(path_type=Path), required=False)
@@ -55,7 +59,7 @@ def check(path: Path | None, *, as_json: bool, as_sarif: bool, strict: bool, wit
     policies = None
     try:
         policies = load_policies(path) if with_env else check_policies(path)
-        warns = warnings_of(policies)
+        warns, errors = warnings_of(policies), _cannot_refuse(policies)
     except FileErrors as error:
         errors = error.errors
     if as_sarif:
@@ -76,6 +80,17 @@ def check(path: Path | None, *, as_json: bool, as_sarif: bool, strict: bool, wit
             counts = f"{len(policies.parts.plans)} plans, {len(policies.budgets)} budgets, {len(policies.parts.rules)}"
             click.echo(f"{path or shipped_policies()}: {counts} rules, {len(warns)} warnings, hash {policies.hash}")
     sys.exit(_NO if errors or (strict and warns) else 0)
+
+
+def _cannot_refuse(policies: PolicySet) -> list[FileError]:
+    """What the server's self-test at its start says of the budgets; it would not start."""
+    places, nowhere = policies.parts.places, Place(line=1, column=1)
+    return [
+        FileError(file=place.file, line=place.line, column=place.column, message=f"got {problem}")
+        for budget in policies.budgets
+        for place in (places.get(budget.name, nowhere),)
+        for problem in self_test([budget])
+    ]
 
 
 def _place(warn: Warn) -> dict[str, Any]:

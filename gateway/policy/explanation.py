@@ -101,7 +101,7 @@ class Charged:
         return text + (f"; more in {self.reset_s:,.0f} s" if self.reset_s else "")
 
     def _amount(self, steps: int) -> str:
-        return f"${steps / 1e6:,.4f}" if self.unit == Unit.COST.value else f"{steps:,}"
+        return amount_text(Unit.COST, steps) if self.unit == Unit.COST.value else f"{steps:,}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,9 +185,16 @@ def limit_text(budget: Budget) -> str:
     window = budget.window
     if window.length_s == 0:
         return f"{budget.limit:,} at once"
-    amount = f"${budget.limit / 1e6:,.2f}" if budget.unit.value == "usd" else f"{budget.limit:,} {budget.unit.value}"
+    amount = amount_text(budget.unit, budget.limit)
     burst = f", {window.burst:,} at once" if window.burst else ""
     return f"{amount} per {duration_text(window.length_s)} ({window.algorithm.value}{burst})"
+
+
+def amount_text(unit: Unit, steps: int) -> str:
+    """``4,096 output_tokens``; money in USD, whole cents where it is."""
+    if unit is not Unit.COST:
+        return f"{steps:,} {unit.value}"
+    return f"${steps / 1e6:,.2f}" if steps % 10_000 == 0 else f"${steps / 1e6:,.6f}".rstrip("0")
 
 
 def duration_text(seconds: int) -> str:

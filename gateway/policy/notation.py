@@ -166,3 +166,18 @@ def literal_length(pattern: str) -> int:
     """Letters of ``pattern`` that are not wildcards; a pattern without any counts one more, being exact."""
     wild = pattern.count("*") + pattern.count("?")
     return len(pattern) - wild + (wild == 0)
+
+
+def globs_overlap(one: str, two: str) -> bool:
+    """Whether some name fits both patterns. O(len(one) * len(two))."""
+    row = [True, *([False] * len(two))]
+    for index, letter in enumerate(two):
+        row[index + 1] = row[index] and letter == "*"
+    for left in one:
+        below = [row[0] and left == "*"]
+        for index, right in enumerate(two):
+            same = row[index] and (left == right or "?" in (left, right))
+            star = "*" in (left, right) and (row[index + 1] or below[index])
+            below.append(same or star)
+        row = below
+    return row[-1]

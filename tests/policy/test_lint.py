@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.errors import FileError
 from gateway.policy import check_policies
-from gateway.policy.lint import CODES, always_first, globs_overlap, sarif, warnings_of
-from gateway.policy.notation import glob_matches
+from gateway.policy.lint import warnings_of
+from gateway.policy.lint_budgets import always_first
+from gateway.policy.notation import glob_matches, globs_overlap
+from gateway.policy.sarif import sarif
+from gateway.policy.warn import CODES
 from gateway.types import Algorithm, Budget, Subject, Unit, Window
 from tests.policy.helpers import BASE, policies_of
 
@@ -148,3 +152,83 @@ def test_sarif_has_a_rule_for_every_result() -> None:
     assert {result["ruleId"] for result in run["results"]} <= {rule["id"] for rule in run["tool"]["driver"]["rules"]}
     assert run["results"][0]["locations"][0]["physicalLocation"]["region"] == {"startLine": 3, "startColumn": 9}
     assert set(CODES) < {rule["id"] for rule in run["tool"]["driver"]["rules"]}
+
+
+@pytest.mark.parametrize(
+    ("limit", "found"), [("199/day", []), ("200/day", ["toothless-limit"]), ("201/day", ["toothless-limit"])]
+)
+@pytest.mark.parametrize("match", ["plan: free", "plan: free, country: DE"])
+def test_a_rules_limit_that_the_plan_always_reaches_first_is_named(limit: str, found: list[str], match: str) -> None:
+    rule = f"rules: [{{name: a, match: {{{match}}}, then: {{budgets: [{{limit: {limit}, name: own}}]}}}}]\n"
+    assert codes(policies_of(BASE + rule)) == found
+
+
+def test_a_limit_that_some_plan_needs_is_left_alone() -> None:
+    rule = "rules: [{name: a, then: {budgets: [{limit: 500/day}]}}]\n"
+    assert codes(policies_of(BASE + rule)) == []  # 200 a day of free come first, 2,000 of pro do not
+    for shared, useless in (("500/day", "2,000 requests"), ("2500/day", "2,500 requests")):
+        (found,) = warnings_of(policies_of(BASE + f"budgets: [{{limit: {shared}}}]\n"))
+        assert f"got {useless} per day (sliding), which is never reached" in found.message
+    moved = "rules: [{name: a, match: {plan: free}, then: {budgets: [{limit: 500/day}]}}, {name: b, match: {country: DE}, then: {plan: pro}}]\n"
+    assert codes(policies_of(BASE + moved)) == []  # a German free account has pro's budgets
+
+
+@pytest.mark.parametrize(
+    ("then", "named"),
+    [
+        ("then: {budgets: [{limit: 4095 output_tokens/day}]}", True),
+        ("then: {budgets: [{limit: 4096 output_tokens/day}]}", False),
+        ("then: {max_output_tokens: 100, budgets: [{limit: 100 output_tokens/day}]}", False),
+        ("then: {max_output_tokens: 100, budgets: [{limit: 99 output_tokens/day}]}", True),
+        ("if: max_output_tokens > 0, then: {budgets: [{limit: 99 output_tokens/day}]}", False),
+    ],
+)
+def test_a_rules_budget_that_one_request_cannot_fit_is_named(then: str, named: bool) -> None:
+    assert codes(policies_of(BASE + f"rules: [{{name: a, {then}}}]\n")) == (["below-reserve"] if named else [])
+
+
+def test_a_clusters_budget_that_one_request_cannot_fit_is_named() -> None:
+    text = BASE + "standings: {suspect: {%scluster_budgets: [{limit: 1000 output_tokens/day}]}}\n"
+    assert codes(policies_of(text % "")) == ["below-reserve"]
+    assert codes(policies_of(text % "max_output_tokens: 1000, ")) == []
+
+
+def test_money_is_said_in_money_and_for_which_model() -> None:
+    text = "version: 1\nplans: {free: {budgets: [{limit: $0.01/day}]}}\nprices: {big: {input: 1, output: 15}}\n"
+    (found,) = warnings_of(policies_of(text))
+    assert found.message == (
+        "got $0.01 per day (sliding), which one request to 'big' without a cap cannot fit: it reserves $0.06144; "
+        "raise it or lower default_output_tokens"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "unreached"),
+    [
+        ("{name: a, match: {plan: free}, then: {plan: pro}}, {name: b, match: {plan: free}, then: {plan: free}}", ["b"]),
+        ("{name: a, match: {plan: free}, then: {plan: pro}}, {name: b, match: {plan: free}, then: {plan: free, mark: true}}", []),
+        ("{name: a, match: {plan: free}, then: {plan: pro}}, {name: b, match: {plan: free}, then: {refuse: true}}", []),
+        ("{name: a, match: {plan: free}, then: {upstream: default}}, {name: b, match: {plan: free}, then: {upstream: default}}", ["b"]),
+        ("{name: a, match: {plan: free}, then: {allow: true}}, {name: b, match: {plan: free}, then: {allow: true, delay: 1s}}", []),
+        ("{name: a, match: {model: dead-1}, then: {mark: true}}", ["a"]),
+        ("{name: a, match: {model: [dead-1, alive]}, then: {mark: true}}", []),
+        ("{name: a, then: {mark: true}}", []),
+    ],
+)  # fmt: skip
+def test_rules_that_never_settle_a_plan_an_upstream_or_meet_a_model_are_named(rules: str, unreached: list[str]) -> None:
+    found = warnings_of(policies_of(BASE + f"access: {{kill: 'dead-*'}}\nrules: [{rules}]\n"))
+    assert [warn.message.split("'")[1] for warn in found] == unreached
+
+
+def test_the_nearest_model_is_named() -> None:
+    text = BASE + "prices: {'gpt-4o*': {input: 1, output: 1}}\nexempt: [{name: e, match: {model: gtp-4o}}]\n"
+    (found,) = warnings_of(policies_of(text))
+    assert found.message == "got the model pattern 'gtp-4o', did you mean 'gpt-4o*'?"
+
+
+def test_sarif_names_files_as_uris() -> None:
+    errors = [FileError(file=name, line=1, column=2, message="got x") for name in ("a b.yaml", "/etc/p.yaml")]
+    found = sarif(errors, [], "1.0")["runs"][0]
+    uris = [result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for result in found["results"]]
+    assert uris == ["a%20b.yaml", "file:///etc/p.yaml"]
+    assert found["columnKind"] == "unicodeCodePoints"
