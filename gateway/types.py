@@ -341,6 +341,8 @@ class Plan:
     """Reserved per choice where a request declares no cap."""
     mark: bool = False
     carriers: tuple[str, ...] = ()
+    holdout: float = 0.0
+    """Share of a cluster's questions, 0 to 1, that are answered without marks, as a control."""
     max_output_tokens: int | None = None
     """Where set, the declared caps are lowered to it."""
     max_choices: int | None = None

@@ -236,6 +236,7 @@ class EffectSpec(Strict):
     upstream: Name | None = Field(None, description="Sent to this upstream.")
     mark: bool | None = Field(None, description="Answered with marks.")
     carriers: Texts | None = Field(None, description="Kinds of marks (default: all that suit the reply).")
+    holdout: Share | None = Field(None, description="The share of questions answered without marks, as a control.")
     max_output_tokens: Annotated[int, Field(ge=1)] | None = Field(None, description="Caps are lowered to it.")
     max_choices: Annotated[int, Field(ge=1)] | None = Field(None, description="`n` is lowered to it.")
     drop_logprobs: bool | None = Field(None, description="Log-probabilities are not passed on.")
@@ -270,6 +271,7 @@ class StandingSpec(Strict):
     refuse: Annotated[RefuseSpec, BeforeValidator(_true_is_empty)] | None = Field(None, description="Not answered.")
     mark: bool = Field(False, description="Answered with marks.")
     carriers: Texts | None = Field(None, description="Kinds of marks (default: all that suit the reply).")
+    holdout: Share | None = Field(None, description="The share of questions answered without marks, as a control.")
     cluster_plan: Name | None = Field(
         None, description="The cluster as a whole may spend what one account of this plan may."
     )

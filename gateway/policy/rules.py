@@ -127,6 +127,7 @@ class Effect:
     upstream: str | None = None
     mark: bool = False
     carriers: tuple[str, ...] = ()
+    holdout: float = 0.0
     max_output_tokens: int | None = None
     max_choices: int | None = None
     drop_logprobs: bool = False
