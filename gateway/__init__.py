@@ -39,6 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("app",),
     ("replay",),
     ("console", "reports"),
+    ("cycle",),
     ("protocol", "workers"),
     ("server",),
     ("demo",),

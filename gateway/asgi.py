@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import quote
 
 from gateway.errors import ClientDisconnected, RequestRefused
@@ -16,6 +16,12 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+BODY_FOLLOWS = "distillguard.body_follows"
+"""In ``http.response.start``: the whole body comes with the next message, so that both can go out in one write."""
+
+WATCH_KEY = "distillguard.watch"
+"""Where the scope has the server's ``Watch``, if the server has one."""
+
 SLOWEST_BODY_BYTES_PER_S = 16 * 1024
 """A body that is slower for longer than the time-out is not read on: some 128 kbit/s."""
 
@@ -23,6 +29,19 @@ _DRAIN_BYTES = 64 * 1024
 _LINGER_S = 1.0
 _PLAIN = "/:@!$&'()*+,;=~"
 """What stands for itself in a path (RFC 3986, section 3.3), besides letters, digits and ``-._``."""
+
+
+class Watch(Protocol):
+    """Cancels the task that answers a request when its caller's connection is lost."""
+
+    def start(self) -> bool:
+        """Cancel it from now on; False where the connection is lost already."""
+
+    def stop(self) -> None:
+        """From here on a lost connection is no news."""
+
+    def cancelled(self) -> bool:
+        """Whether the cancellation that was just caught is the watch's own, and nobody else's as well."""
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:

@@ -15,7 +15,17 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.asgi import Pinger, drain, header, read_body, received_path, send_answer, too_large, worth_draining
+from gateway.asgi import (
+    BODY_FOLLOWS,
+    Pinger,
+    drain,
+    header,
+    read_body,
+    received_path,
+    send_answer,
+    too_large,
+    worth_draining,
+)
 from gateway.dialects import (
     PING,
     allowed_methods,
@@ -302,7 +312,10 @@ class _Call:
                 plain = header(headers, b"content-encoding") is None and header(headers, b"content-length") is None
                 self.pinger = Pinger(self._ping, interval_s) if plain else None
         self.started = True
-        await self._pass({"type": "http.response.start", "status": message["status"], "headers": headers})
+        follows = message.get(BODY_FOLLOWS, False)
+        await self._pass(
+            {"type": "http.response.start", "status": message["status"], "headers": headers, BODY_FOLLOWS: follows}
+        )
 
     def _marked_headers(self, headers: Headers, *, keep_length: bool) -> Headers:
         """The reply's headers with our request id and budgets in place of the upstream account's."""

@@ -3,23 +3,26 @@
 What it adds: a request that cannot be parsed is answered with a JSON error that both dialects' clients
 understand; a head that is too large or too slow is not read on; trailer fields never count as header fields;
 an offer to upgrade is declined without losing the body; HTTP/1.0 gets no chunks; a closed connection is news
-to the request that is being answered, also where more are queued behind it. Everything else is uvicorn's.
+to the request that is being answered, also where more are queued behind it. One request and its reply are a
+``Cycle``. Timers are set once a connection, not with every request. Everything else is uvicorn's.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import httptools
 import orjson
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.cycle import Cycle
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable
 
-    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-
+    from gateway.asgi import Scope
     from gateway.types import Headers
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -27,6 +30,8 @@ MAX_HEAD_BYTES = 64 * 1024
 
 MAX_FIELDS = 200
 """Header fields of one request; SDKs send about 20."""
+
+_LARGE = b"431 Request Header Fields Too Large"
 
 HEAD_TIMEOUT_S = 20.0
 """From connecting, or from the first byte after a reply, to the end of the head."""
@@ -40,12 +45,15 @@ class GatewayProtocol(HttpToolsProtocol):
     """One connection of a client."""
 
     _head_bytes = 0
+    _hosts = 0
     _head_timer: asyncio.TimerHandle | None = None
+    _idle_since_s = 0.0
     _status = b"400 Bad Request"
     _reason = "The request is not valid HTTP/1.1."
     _in_head = False
     _declines = False
-    _answered: RequestResponseCycle | None = None
+    _answered: Cycle | None = None
+    cycle: Cycle | None  # type: ignore[assignment]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
@@ -53,12 +61,17 @@ class GatewayProtocol(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for any more."""
+        """Nothing is waited for any more; whoever is being answered hears of it, and those that are queued behind."""
         self._stop_waiting()
-        if self._answered is not None and not self._answered.response_complete:
-            self._answered.disconnected = True
-            self._answered.message_event.set()
-        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self.connections.discard(self)
+        for cycle in (self._answered, self.cycle):
+            if cycle is not None and not cycle.response_complete:
+                cycle.lose()
+        self.flow.resume_writing()
+        if exc is None:
+            self.transport.close()
+        self.parser = None  # type: ignore[assignment]  # it holds this object
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; where it stops at an offer to upgrade, go on without the offer.
@@ -66,15 +79,17 @@ class GatewayProtocol(HttpToolsProtocol):
         Java's client offers ``h2c`` with its first request, and the parser takes what follows for the other
         protocol. RFC 9110, section 7.8: a server may ignore the offer, so the same head is read again without it.
         """
-        self._unset_keepalive_if_required()
-        left = memoryview(data)
+        left: bytes | memoryview = data
         try:
             while left:
                 left = self._feed(left)
         except httptools.HttpParserError:
             self.send_400_response(self._reason)
+            return
+        if self._in_head and self._head_timer is None:
+            self._await_head()
 
-    def _feed(self, data: memoryview) -> memoryview:
+    def _feed(self, data: bytes | memoryview) -> bytes | memoryview:
         """Parse ``data``; what is left of it behind an offer to upgrade. Raises HttpParserError."""
         try:
             self.parser.feed_data(data)
@@ -84,21 +99,24 @@ class GatewayProtocol(HttpToolsProtocol):
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
             self.parser.feed_data(head)
-            return data[stopped.args[0] :]
-        return data[:0]
+            return memoryview(data)[stopped.args[0] :]
+        return b""
+
+    # What the parser does.
 
     def on_message_begin(self) -> None:
         """A head begins: count it anew."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._head_bytes = 0
+        self._hosts = 0
         self._in_head = True
-        if self._head_timer is None:
-            self._await_head()
-        super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         """Count the request line. Raises (to the parser) over the limit."""
         self._count(len(url), b"414 URI Too Long", "The request URL is too long.")
-        super().on_url(url)
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a field. Raises (to the parser) over the limits.
@@ -108,46 +126,120 @@ class GatewayProtocol(HttpToolsProtocol):
         """
         if not self._in_head:
             return
-        self._count(
-            len(name) + len(value), b"431 Request Header Fields Too Large", "The request headers are too large."
-        )
-        super().on_header(name, value)
-        if len(self.headers) > MAX_FIELDS:
-            self._count(MAX_HEAD_BYTES, b"431 Request Header Fields Too Large", "The request has too many headers.")
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._count(0, _LARGE, "The request headers are too large.")
+        name = name.lower()
+        self.headers.append((name, value))
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """The head is whole: begin to answer, or queue behind the request that is being answered."""
         self._stop_waiting()
         self._in_head = False
-        if self.parser.should_upgrade():
-            if self.parser.get_method() == b"CONNECT":
+        parser = self.parser
+        if len(self.headers) > MAX_FIELDS:
+            self._count(MAX_HEAD_BYTES, _LARGE, "The request has too many headers.")
+        if parser.should_upgrade():
+            if parser.get_method() == b"CONNECT":
                 raise _BadHead
             self._declines = True
             return
-        hosts = [value for name, value in self.headers if name == b"host"]
-        if len(hosts) > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+        version = parser.get_http_version()
+        if self._hosts > 1 or (not self._hosts and version == "1.1"):
             self._reason = "The request must have one Host header."  # RFC 9112, section 3.2
             raise _BadHead
-        super().on_headers_complete()
-        if self.scope["http_version"] == "1.0":
-            self.cycle.send = _without_chunks(self.cycle)  # type: ignore[method-assign, assignment]
+        before, self.cycle = (
+            self.cycle,
+            Cycle(
+                self,
+                self._scope(version),
+                keep_alive=version != "1.0" and parser.should_keep_alive(),
+                expects_100=self.expect_100_continue,
+            ),
+        )
+        if before is None or before.response_complete:
+            self._answered = self.cycle
+            self.cycle.begin(self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _scope(self, version: str) -> Scope:
+        url = httptools.parse_url(self.url)
+        raw_path = url.path
+        path = raw_path.decode("ascii")
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+            "method": self.parser.get_method().decode("ascii"),
+            "path": self.root_path + (unquote(path) if "%" in path else path),
+            "raw_path": self.root_path.encode("ascii") + raw_path,
+            "query_string": url.query or b"",
+        }
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body, read no faster than it is wanted."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.feed(body)
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
         """The body is whole; that of an offer to upgrade is still to come."""
-        if not self._declines:
-            super().on_message_complete()
+        cycle = self.cycle
+        if cycle is not None and not self._declines and not cycle.response_complete:
+            cycle.more_body = False
+            cycle.wake()
+
+    # What the cycle does.
+
+    def on_response_complete(self) -> None:
+        """Answer the next request, or wait for one."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._answered = cycle  # type: ignore[assignment]
+            self._answered.begin(app)  # type: ignore[union-attr, arg-type]
+            return
+        self._idle_since_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection if it was idle for so long. The timer is set once, not with every request."""
+        self.timeout_keep_alive_task = None
+        if self._in_head or (self.cycle and not self.cycle.response_complete) or self.transport.is_closing():
+            return
+        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+        else:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Say in JSON why the connection is closed; to a client in mid-reply nothing can be said."""
         self._stop_waiting()
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle = self.cycle
         if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(_answer(self._status, self._reason))
         self.transport.close()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._answered = cycle
-        super()._start_asgi_task(cycle, app)
 
     def _count(self, size_bytes: int, status: bytes, reason: str) -> None:
         self._head_bytes += size_bytes
@@ -180,23 +272,6 @@ def _head_without_offer(parser: httptools.HttpRequestParser, url: bytes, headers
         if name not in _OFFER and (kept or not value):
             lines.append(b"%b: %b" % (name, kept))
     return b"\r\n".join([*lines, b"", b""])
-
-
-def _without_chunks(cycle: RequestResponseCycle) -> Callable[[Any], Awaitable[None]]:
-    """``cycle.send`` for a client that knows no chunks: what has no length ends with the connection (RFC 9112, 6.3)."""
-    send, framed = cycle.send, False
-
-    async def to_1_0(message: Any) -> None:
-        nonlocal framed
-        if message["type"] == "http.response.start":
-            framed = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
-            if not framed:
-                cycle.chunked_encoding = False
-        elif not framed:
-            cycle.expected_content_length = len(message.get("body", b""))
-        await send(message)
-
-    return to_1_0
 
 
 _OFFER = frozenset({b"upgrade", b"http2-settings"})

@@ -8,23 +8,23 @@ It knows no dialect; failures are raised as UpstreamError for the guard to write
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpx
-
-from gateway.asgi import declared_length, received_path
+from gateway.asgi import BODY_FOLLOWS, WATCH_KEY, declared_length, received_path
 from gateway.errors import ClientDisconnected, UpstreamUnreachable
 from gateway.guard import UPSTREAM_KEY
+from gateway.upstream import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from types import TracebackType
 
-    from gateway.asgi import Message, Receive, Scope, Send
+    import httpx
+
+    from gateway.asgi import Message, Receive, Scope, Send, Watch
     from gateway.policy import UpstreamSpec
     from gateway.types import Headers
+    from gateway.upstream import Reply
 
 HOP_BY_HOP = frozenset(
     {
@@ -50,7 +50,7 @@ class ReverseProxy:
 
     def __init__(self, transport_for: Callable[[UpstreamSpec], httpx.AsyncBaseTransport]) -> None:
         self._transport_for = transport_for
-        self._origins: dict[UpstreamSpec, _Origin] = {}
+        self._origins: dict[UpstreamSpec, _Upstream] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request; answer lifespan."""
@@ -60,16 +60,24 @@ class ReverseProxy:
         first = await receive()
         if first["type"] == "http.disconnect":
             raise ClientDisconnected("the caller closed the connection before its request was forwarded")
-        body = _BodyStream(first.get("body", b""), receive) if first.get("more_body", False) else None
+        piece: bytes = first.get("body", b"")
+        body = _BodyStream(piece, receive) if first.get("more_body", False) else piece
         origin = self._origin(scope.get(UPSTREAM_KEY))
-        request = _request(origin, scope, first.get("body", b"") if body is None else body)
-        with _CancelOnDisconnect(receive, body) as watch:
-            response = await origin.transport.handle_async_request(request)
-            try:
-                await _stream(response, send)
-            finally:
-                watch.stop()
-                await response.aclose()
+        watch: Watch = scope.get(WATCH_KEY) or _ReceiveWatch(receive, body)
+        reply: Reply | None = None
+        if not watch.start():
+            raise ClientDisconnected("the caller closed the connection before its request was forwarded")
+        try:
+            reply = await origin.send(scope["method"], origin.target(scope), origin.fields(scope["headers"]), body)
+            await _stream(reply, send)
+        except asyncio.CancelledError:
+            if watch.cancelled():
+                raise ClientDisconnected("the caller closed the connection before its reply was whole") from None
+            raise
+        finally:
+            watch.stop()
+            if reply is not None:
+                await reply.aclose()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -81,64 +89,48 @@ class ReverseProxy:
             if message["type"] == "lifespan.shutdown":
                 return
 
-    def _origin(self, spec: UpstreamSpec | None) -> _Origin:
+    def _origin(self, spec: UpstreamSpec | None) -> _Upstream:
         if spec is None or spec.url is None:
             raise UpstreamUnreachable("no upstream is configured: give --upstream, or upstreams in the policies")
         origin = self._origins.get(spec)
         if origin is None:
-            origin = self._origins[spec] = _Origin.parse(spec.url, self._transport_for(spec))
+            origin = self._origins[spec] = _Upstream(spec.url, self._transport_for(spec))
         return origin
 
 
-def _request(origin: _Origin, scope: Scope, body: bytes | _BodyStream) -> httpx.Request:
-    headers = [(b"host", origin.host)]
-    framed = False
-    for field in end_to_end(scope["headers"]):
-        if field[0] not in _REPLACED:
-            headers.append(field)
-            framed = framed or field[0] == b"content-length"
-    if isinstance(body, bytes):
-        stream: httpx.AsyncByteStream = httpx.ByteStream(body)
-        if body and not framed:
-            headers.append((b"content-length", b"%d" % len(body)))
-    else:
-        stream = body
-        if not framed:
-            headers.append((b"transfer-encoding", b"chunked"))
-    return httpx.Request(
-        scope["method"], origin.url, headers=headers, stream=stream, extensions={"target": origin.target(scope)}
-    )
-
-
-async def _stream(response: httpx.Response, send: Send) -> None:
+async def _stream(reply: Reply, send: Send) -> None:
     """Pass the reply on as it comes. Where its length is declared, its last bytes are sent as the last, so
     that the guard can settle before the caller has them all.
     """
-    headers = end_to_end(response.headers.raw)
-    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    left = declared_length(headers)
-    async for chunk in response.stream:
+    fields = end_to_end(reply.fields)
+    whole = reply.whole
+    await send({"type": "http.response.start", "status": reply.status, "headers": fields, BODY_FOLLOWS: whole})
+    if whole:
+        await send({"type": "http.response.body", "body": reply.take(), "more_body": False})
+        return
+    left = declared_length(fields)
+    async for chunk in reply:
         left = None if left is None else left - len(chunk)
         await send({"type": "http.response.body", "body": chunk, "more_body": left != 0})
     if left != 0:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Origin:
-    """An upstream's address, taken apart once."""
+class _Upstream:
+    """An upstream's address, taken apart once, and how to get there."""
 
-    url: httpx.URL
-    host: bytes
-    prefix: bytes
-    transport: httpx.AsyncBaseTransport
+    __slots__ = ("host", "prefix", "send", "transport")
 
-    @classmethod
-    def parse(cls, url: str, transport: httpx.AsyncBaseTransport) -> _Origin:
+    def __init__(self, url: str, transport: httpx.AsyncBaseTransport) -> None:
         parts = urlsplit(url)
-        prefix = parts.path.rstrip("/").encode()
-        return cls(url=httpx.URL(url), host=parts.netloc.encode(), prefix=prefix, transport=transport)
+        self.host = (b"host", parts.netloc.encode())
+        self.prefix = parts.path.rstrip("/").encode()
+        self.transport = transport
+        self.send = origin_of(transport, url).send
+
+    def fields(self, received: Headers) -> Headers:
+        """What is forwarded of a request's header fields, with the upstream as the host."""
+        return [self.host, *end_to_end(received, _NOT_FORWARDED)]
 
     def target(self, scope: Scope) -> bytes:
         """The received path (below our root path) and query, below the upstream's own path.
@@ -153,7 +145,7 @@ class _Origin:
         return prefix + raw + b"?" + query if query else prefix + raw
 
 
-class _BodyStream(httpx.AsyncByteStream):
+class _BodyStream:
     """A request body as it comes from the caller."""
 
     def __init__(self, first: bytes, receive: Receive) -> None:
@@ -162,7 +154,8 @@ class _BodyStream(httpx.AsyncByteStream):
         self.finished = asyncio.Event()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._first
+        if self._first:
+            yield self._first
         more = True
         while more:
             message = await self._receive()
@@ -174,37 +167,32 @@ class _BodyStream(httpx.AsyncByteStream):
         self.finished.set()
 
 
-class _CancelOnDisconnect:
-    """Cancels the task that entered it when the caller's connection closes, as ``asyncio.timeout`` would.
+class _ReceiveWatch:
+    """The ``Watch`` under a server that has none: a task that receives until the disconnect comes."""
 
-    Raises ClientDisconnected from the ``with`` block then. A cancellation from elsewhere stays one.
-    """
-
-    def __init__(self, receive: Receive, body: _BodyStream | None) -> None:
+    def __init__(self, receive: Receive, body: bytes | _BodyStream) -> None:
         self._receive = receive
         self._body = body
         self._disconnected = False
 
-    def __enter__(self) -> Self:
+    def start(self) -> bool:
+        """See ``asgi.Watch``; a connection that is lost already is seen by the task."""
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._watch = asyncio.create_task(self._wait())
-        return self
+        return True
 
     def stop(self) -> None:
-        """From here on a closed connection is no news."""
+        """See ``asgi.Watch``."""
         self._watch.cancel()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._watch.cancel()
-        if self._disconnected and kind is asyncio.CancelledError and self._task.uncancel() == 0:
-            raise ClientDisconnected("the caller closed the connection before its reply was whole") from None
+    def cancelled(self) -> bool:
+        """See ``asgi.Watch``."""
+        return self._disconnected and self._task.uncancel() == 0
 
     async def _wait(self) -> None:
-        if self._body is not None:  # while the body is read, its reader sees the disconnect
+        if isinstance(self._body, _BodyStream):  # while the body is read, its reader sees the disconnect
             await self._body.finished.wait()
         message: Message = {"type": ""}
         while message["type"] != "http.disconnect":
@@ -213,20 +201,24 @@ class _CancelOnDisconnect:
         self._task.cancel()
 
 
-def end_to_end(headers: Headers) -> Headers:
-    """The fields that are meant for the other end: without hop-by-hop fields and those they name.
+def end_to_end(fields: Headers, drop: frozenset[bytes] = HOP_BY_HOP) -> Headers:
+    """The fields that are meant for the other end: without ``drop`` and those that ``connection`` names.
 
-    >>> end_to_end([(b"Connection", b"close, X-Secret"), (b"x-secret", b"1"), (b"accept", b"*/*")])
+    >>> end_to_end([(b"connection", b"close, X-Secret"), (b"x-secret", b"1"), (b"accept", b"*/*")])
     [(b'accept', b'*/*')]
     """
-    lowered = [(name.lower(), value) for name, value in headers]
-    drop = HOP_BY_HOP
-    for name, value in lowered:
+    for name, value in fields:
         if name == b"connection":
             drop = drop | {part.strip().lower() for part in value.split(b",")}
-    return [field for field in lowered if field[0] not in drop]
+    return [field for field in fields if field[0] not in drop]
 
 
-_REPLACED = frozenset(
-    {b"host", b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
-)
+_NOT_FORWARDED = HOP_BY_HOP | {
+    b"host",
+    b"expect",
+    b"forwarded",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-real-ip",
+}

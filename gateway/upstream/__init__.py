@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from gateway.upstream.inprocess import InProcessTransport
-from gateway.upstream.interface import TranslatingTransport, UpstreamTimeouts
+from gateway.upstream.interface import Origin, Reply, TranslatingTransport, UpstreamTimeouts, origin_of
 from gateway.upstream.transport import open_transport
 
-__all__ = ["InProcessTransport", "TranslatingTransport", "UpstreamTimeouts", "open_transport"]
+__all__ = [
+    "InProcessTransport",
+    "Origin",
+    "Reply",
+    "TranslatingTransport",
+    "UpstreamTimeouts",
+    "open_transport",
+    "origin_of",
+]

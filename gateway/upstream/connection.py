@@ -9,47 +9,58 @@ import asyncio
 import select
 from typing import TYPE_CHECKING, cast
 
-import httpx
-
 from gateway.upstream.exchange import Exchange
 from gateway.upstream.wire import CHUNKED, LAST_CHUNK, chunk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections import deque
+    from collections.abc import AsyncIterable, AsyncIterator, Callable
 
     from gateway.upstream.interface import UpstreamTimeouts
-    from gateway.upstream.wire import Head
 
 _JOIN_BELOW_BYTES = 64 * 1024
 """Bodies up to this size go out in one write with their head: a copy is cheaper than a second packet."""
 
 
 class Connection(asyncio.Protocol):
-    """An open connection. ``on_free`` is told when an exchange left it usable, ``on_lost`` when it is gone."""
+    """An open connection. ``on_free`` is told when an exchange left it usable, ``on_lost`` when it is gone.
+
+    ``free`` is where those of the same origin wait for their next request.
+    """
 
     def __init__(
-        self, where: str, on_free: Callable[[Connection], None], on_lost: Callable[[Connection], None]
+        self,
+        where: str,
+        free: deque[Connection],
+        on_free: Callable[[Connection], None],
+        on_lost: Callable[[Connection], None],
     ) -> None:
         self.where = where
+        self.free = free
         self.free_since_s = 0.0
         self._on_free = on_free
         self._on_lost = on_lost
         self._exchange: Exchange | None = None
         self._sender: asyncio.Task[None] | None = None
         self._drained: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._look_at_s = 0.0
         self._transport: asyncio.Transport
         self._loop: asyncio.AbstractEventLoop
         self._poll: select.poll
 
     # What the pool does.
 
-    def is_usable(self) -> bool:
-        """Whether a request may be sent: open, and nothing (an end, stray bytes) waits in the socket.
+    def is_usable(self, keep_s: float) -> bool:
+        """Whether a request may be sent: open, free for at most ``keep_s``, and nothing (an end, stray bytes) waits
+        in the socket.
 
         The event loop learns of a close only when it next polls; asking the socket itself closes that gap,
         because a request that went out on a dying connection must not be sent again.
         """
-        return not self._transport.is_closing() and not self._poll.poll(0)
+        if self._transport.is_closing() or self._loop.time() - self.free_since_s > keep_s:
+            return False
+        return not self._poll.poll(0)
 
     def close(self) -> None:
         """Close at once, whatever is under way."""
@@ -60,25 +71,16 @@ class Connection(asyncio.Protocol):
         """Whether it is closed, or about to be."""
         return self._transport.is_closing()
 
-    async def send(
-        self, request: httpx.Request, head: Head, body: bytes | None, timeouts: UpstreamTimeouts
+    def begin(
+        self, method: str, head: bytes, body: bytes | AsyncIterable[bytes], length: int, timeouts: UpstreamTimeouts
     ) -> Exchange:
-        """Send ``head`` and ``body`` (``None``: the request's stream); return when the head of the reply is there.
-
-        Raises UpstreamBroken, UpstreamTimeout or what the request's stream raises. Cancelled or failed, the
-        connection is closed.
-        """
-        exchange = self._exchange = Exchange(self, request.method, timeouts, self._loop)
-        try:
-            if body is not None:
-                self._write_whole(head.data, body)
-            else:
-                self._transport.write(head.data)
-                self._sender = self._loop.create_task(self._send_stream(exchange, request, head.body_length))
-            await exchange.wait_for_head()
-        except BaseException:
-            exchange.abandon()
-            raise
+        """Send ``head`` and ``body`` (of ``length`` bytes, or ``CHUNKED``); await the exchange's head next."""
+        exchange = self._exchange = Exchange(self, method, timeouts, self._loop)
+        if isinstance(body, bytes):
+            self._write_whole(head, body)
+        else:
+            self._transport.write(head)
+            self._sender = self._loop.create_task(self._send_stream(exchange, body, length))
         return exchange
 
     def _write_whole(self, head: bytes, body: bytes) -> None:
@@ -91,10 +93,10 @@ class Connection(asyncio.Protocol):
         if self._drained is None and self._exchange is not None:
             self._exchange.request_sent()
 
-    async def _send_stream(self, exchange: Exchange, request: httpx.Request, length: int) -> None:
+    async def _send_stream(self, exchange: Exchange, body: AsyncIterable[bytes], length: int) -> None:
         """Send the body as it comes, no faster than the upstream takes it."""
         try:
-            async for piece in _framed(request, length):
+            async for piece in _framed(body, length):
                 self._transport.write(piece)
                 if self._drained is not None:
                     await self._drained
@@ -132,6 +134,20 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.abort()
 
+    def look_at(self, when_s: float) -> None:
+        """One timer serves all exchanges of this connection; it is set anew only where it would come too late."""
+        if self._timer is not None:
+            if self._look_at_s <= when_s:
+                return
+            self._timer.cancel()
+        self._look_at_s = when_s
+        self._timer = self._loop.call_at(when_s, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._exchange is not None:
+            self._exchange.look_at_clock()
+
     # What the event loop does.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -150,6 +166,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called once, after everything else."""
+        if self._timer is not None:
+            self._timer.cancel()
         self.resume_writing()
         if self._exchange is not None:
             self._exchange.lost(exc)
@@ -169,11 +187,10 @@ class Connection(asyncio.Protocol):
                 self._exchange.request_sent()
 
 
-async def _framed(request: httpx.Request, length: int) -> AsyncIterator[bytes]:
+async def _framed(body: AsyncIterable[bytes], length: int) -> AsyncIterator[bytes]:
     """The body's bytes as they go over the wire. Raises ValueError where they are not as many as declared."""
     left = length
-    assert isinstance(request.stream, httpx.AsyncByteStream)
-    async for piece in request.stream:
+    async for piece in body:
         if not piece:
             continue
         left -= len(piece)

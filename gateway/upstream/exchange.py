@@ -20,6 +20,7 @@ from gateway.errors import UpstreamBroken, UpstreamTimeout
 if TYPE_CHECKING:
     import asyncio
 
+    from gateway.types import Headers
     from gateway.upstream.interface import UpstreamTimeouts
 
 HIGH_WATER_BYTES = 64 * 1024
@@ -49,44 +50,58 @@ class Line(Protocol):
     def done(self, *, keep: bool) -> None:
         """The exchange ended; keep the connection for another, or close it at once."""
 
+    def look_at(self, when_s: float) -> None:
+        """Call ``look_at_clock`` then, or sooner; an exchange that is over is not called."""
+
 
 class Exchange(httpx.AsyncByteStream):
-    """A reply as it comes; made by ``Connection.begin``, which feeds it.
+    """A ``Reply`` as it comes; made by ``Connection.begin``, which feeds it.
 
     Iterating is safe to cancel and to take up again: no byte is lost. Not for two readers at a time.
     """
+
+    status = 0
+    whole = False
+    _head_bytes = 0
+    _head_seen = False
+    _interim = False
+    _until_close = False
+    _sent = False
+    _unsent_bytes = 0
+    _waiting_bytes = 0
+    _held = False
+    _ended = False
+    _error: BaseException | None = None
+    _waiter: asyncio.Future[None] | None = None
 
     def __init__(self, line: Line, method: str, timeouts: UpstreamTimeouts, loop: asyncio.AbstractEventLoop) -> None:
         self._line = line
         self._method = method
         self._timeouts = timeouts
         self._loop = loop
-        self._parser = HttpResponseParser(self)
-        self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
-        self._head_bytes = 0
-        self._head_seen = False
-        self._interim = False
-        self._until_close = False
-        self._sent = False
-        self._unsent_bytes = 0
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+        self.headers: Headers = []
+        self.fields: Headers = []
         self._chunks: list[bytes] = []
-        self._waiting_bytes = 0
-        self._held = False
-        self._ended = False
-        self._error: BaseException | None = None
-        self._waiter: asyncio.Future[None] | None = None
         self._deadline = loop.time() + timeouts.idle_s
-        self._timer = loop.call_at(self._deadline, self._look_at_clock)
+        line.look_at(self._deadline)
 
     # What the reader does.
 
     async def wait_for_head(self) -> None:
-        """Return when ``status`` and ``headers`` are there. Raises UpstreamBroken, UpstreamTimeout."""
-        while not self._head_seen:
-            if self._error is not None:
-                raise self._error
-            await self._wait()
+        """Return when ``status`` and the header fields are there. Raises UpstreamBroken, UpstreamTimeout.
+
+        Cancelled or failed, the connection is closed.
+        """
+        try:
+            while not self._head_seen and self._error is None:
+                self._waiter = self._loop.create_future()
+                await self._waiter
+        except BaseException:
+            self.abandon()
+            raise
+        if self._error is not None and not self._head_seen:
+            raise self._error
 
     def __aiter__(self) -> Exchange:
         return self
@@ -97,7 +112,12 @@ class Exchange(httpx.AsyncByteStream):
                 raise self._error
             if self._ended:
                 raise StopAsyncIteration
-            await self._wait()
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        return self.take()
+
+    def take(self) -> bytes:
+        """What has come and was not read, without waiting; empty where that is nothing."""
         chunks = self._chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
@@ -117,14 +137,6 @@ class Exchange(httpx.AsyncByteStream):
         self._chunks.clear()
         self._end(UpstreamBroken(f"{self._line.where}: the reply was closed by its reader"), keep=False)
 
-    async def _wait(self) -> None:
-        """Until something changed."""
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
     # What the connection does.
 
     def request_sent(self) -> None:
@@ -132,7 +144,7 @@ class Exchange(httpx.AsyncByteStream):
         self._sent = True
         if not self._head_seen:
             self._deadline = self._loop.time() + self._timeouts.first_byte_s
-            self._rearm_if_sooner()
+            self._line.look_at(self._deadline)
 
     def feed(self, data: bytes) -> None:
         """Bytes from the upstream, in any split."""
@@ -140,8 +152,11 @@ class Exchange(httpx.AsyncByteStream):
             self._head_bytes += len(data)
         else:
             self._deadline = self._loop.time() + self._timeouts.idle_s
+        parser = self._parser
+        if parser is None:  # the reply is whole; the connection is being closed
+            return
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except HttpParserUpgrade:
             self._reject("got a switch of protocols, expected a reply")
         except HttpParserError as error:
@@ -179,7 +194,8 @@ class Exchange(httpx.AsyncByteStream):
             return
         self._ended = True
         self._error = error
-        self._timer.cancel()
+        self.whole = error is None
+        self._parser = None  # it holds this object: only the garbage collector would free them
         self._wake()
         self._line.done(keep=keep)
 
@@ -188,28 +204,22 @@ class Exchange(httpx.AsyncByteStream):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    # The clock of silences: one lazy timer, so that an event costs one assignment.
+    # The clock of silences: the connection has one lazy timer, so that an event costs one assignment.
 
-    def _look_at_clock(self) -> None:
-        """Fail where the deadline passed; else look again when it will."""
+    def look_at_clock(self) -> None:
+        """Fail where the deadline passed; else have it looked at when it will."""
         now = self._loop.time()
         if self._held or (not self._sent and not self._head_seen and self._is_being_sent()):
             self._deadline = now + self._timeouts.idle_s
         elif now >= self._deadline:
             self.fail(UpstreamTimeout(f"{self._line.where}: {self._silence()}"))
             return
-        self._timer = self._loop.call_at(self._deadline, self._look_at_clock)
+        self._line.look_at(self._deadline)
 
     def _is_being_sent(self) -> bool:
         """Whether the upstream took some of the request since the last look, or waits for the caller's stream."""
         before, self._unsent_bytes = self._unsent_bytes, self._line.unsent_bytes()
         return self._unsent_bytes in range(before) or not self._unsent_bytes
-
-    def _rearm_if_sooner(self) -> None:
-        """Where the first byte is due before the timer would look."""
-        if self._deadline < self._timer.when():
-            self._timer.cancel()
-            self._timer = self._loop.call_at(self._deadline, self._look_at_clock)
 
     def _silence(self) -> str:
         """What was waited for, in words."""
@@ -233,6 +243,7 @@ class Exchange(httpx.AsyncByteStream):
 
     def on_headers_complete(self) -> None:
         """The head is whole: interim ones are passed over (RFC 9110 section 15.2), but no switch of protocols."""
+        assert self._parser is not None
         self.status = self._parser.get_status_code()
         self._interim = self.status in _INTERIM
         if self._interim:
@@ -241,7 +252,7 @@ class Exchange(httpx.AsyncByteStream):
         self._until_close = self._is_framed_by_close()
         self._head_seen = True
         self._deadline = self._loop.time() + self._timeouts.idle_s
-        self._rearm_if_sooner()
+        self._line.look_at(self._deadline)
         if self._method == _HEAD_ONLY:
             # The parser does not know that no body follows, so its state is of no more use.
             self._end(None, keep=False)
@@ -249,11 +260,14 @@ class Exchange(httpx.AsyncByteStream):
     def _is_framed_by_close(self) -> bool:
         """Whether only the connection's end tells the body's. Raises UpstreamBroken on other transfer codings."""
         framed = self.status in _BODILESS
-        for name, value in self.headers:
-            lower = name.lower()
-            if lower == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                raise UpstreamBroken(f"got transfer coding {value!r}, expected chunked")
-            framed = framed or lower in {b"transfer-encoding", b"content-length"}
+        self.fields = [(name.lower(), value) for name, value in self.headers]
+        for name, value in self.fields:
+            if name == b"content-length":
+                framed = True
+            elif name == b"transfer-encoding":
+                if value.strip().lower() != b"chunked":
+                    raise UpstreamBroken(f"got transfer coding {value!r}, expected chunked")
+                framed = True
         return not framed
 
     def on_body(self, data: bytes) -> None:
@@ -266,4 +280,5 @@ class Exchange(httpx.AsyncByteStream):
         """The reply is whole."""
         if self._interim:
             return
+        assert self._parser is not None
         self._end(None, keep=self._sent and self._parser.should_keep_alive())

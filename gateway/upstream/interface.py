@@ -19,20 +19,119 @@ A transport is an ``httpx.AsyncBaseTransport``: ``handle_async_request(httpx.Req
 The target is ``request.extensions["target"]`` (bytes, as received) where given, else the URL's path and query;
 ``request.extensions["timeout"]`` may override time limits (``UpstreamTimeouts.overridden``).
 ``open_transport`` makes the real one; ``TranslatingTransport`` holds any httpx transport to item 4.
+
+The reverse proxy uses an ``Origin``: the same contract for one scheme, host and port, in bytes, which the real
+transport offers without httpx's objects on the way; ``origin_of`` makes one of any transport.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import httpx
 
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
+
+    from gateway.types import Headers
+
+
+class Reply(Protocol):
+    """A reply whose head has come; its bytes are what it iterates over. Who got it must ``aclose`` it."""
+
+    status: int
+    fields: Headers
+    """Header fields in order, their names in lower case."""
+    whole: bool
+    """The reply's end was seen; what is left of it can be taken without waiting."""
+
+    def take(self) -> bytes:
+        """What has come and was not read, without waiting; empty where that is nothing."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None:
+        """Give up what is left."""
+
+
+class Origin(Protocol):
+    """Where requests go: one scheme, host and port."""
+
+    async def send(self, method: str, target: bytes, fields: Headers, body: bytes | AsyncIterable[bytes]) -> Reply:
+        """Send one request; ``fields`` name its host. The body's framing is written by the transport."""
+        ...
+
+
+def origin_of(transport: httpx.AsyncBaseTransport, url: str) -> Origin:
+    """The origin of ``url`` over ``transport``: its own, where it offers one (``PooledTransport.origin``)."""
+    own: Callable[[str], Origin] | None = getattr(transport, "origin", None)
+    return _TransportOrigin(transport, url) if own is None else own(url)
+
+
+class _TransportOrigin:
+    """An ``Origin`` over any httpx transport."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, url: str) -> None:
+        self._transport = transport
+        self._url = httpx.URL(url)
+
+    async def send(self, method: str, target: bytes, fields: Headers, body: bytes | AsyncIterable[bytes]) -> Reply:
+        """As an ``httpx.Request``, framed as such."""
+        framed = any(name in _FRAMING for name, _ in fields)
+        if isinstance(body, bytes):
+            stream: httpx.AsyncByteStream = httpx.ByteStream(body)
+            added = [(b"content-length", b"%d" % len(body))] if body else []
+        else:
+            stream = _Stream(body)
+            added = [(b"transfer-encoding", b"chunked")]
+        request = httpx.Request(
+            method,
+            self._url,
+            headers=fields if framed else [*fields, *added],
+            stream=stream,
+            extensions={"target": target},
+        )
+        return _TransportReply(await self._transport.handle_async_request(request))
+
+
+class _Stream(httpx.AsyncByteStream):
+    """A request's body as it comes."""
+
+    def __init__(self, pieces: AsyncIterable[bytes]) -> None:
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._pieces)
+
+
+class _TransportReply:
+    """A ``Reply`` of any httpx transport."""
+
+    whole = False
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self.status = response.status_code
+        self.fields = [(name.lower(), value) for name, value in response.headers.raw]
+
+    def take(self) -> bytes:
+        """Nothing is known to have come."""
+        return b""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        assert isinstance(self._response.stream, httpx.AsyncByteStream)
+        return aiter(self._response.stream)
+
+    async def aclose(self) -> None:
+        """Close the response."""
+        await self._response.aclose()
+
+
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,14 @@ from gateway.upstream.connection import Connection
 from gateway.upstream.wire import write_head
 
 if TYPE_CHECKING:
-    from gateway.upstream.interface import UpstreamTimeouts
+    from collections.abc import AsyncIterable
 
-Origin: TypeAlias = tuple[str, str, int]
+    from gateway.types import Headers
+    from gateway.upstream.exchange import Exchange
+    from gateway.upstream.interface import Origin, UpstreamTimeouts
+
+Key: TypeAlias = tuple[str, str, int]
+"""Scheme, host and port."""
 KEEP_ALIVE_S = 30.0
 """How long a free connection is kept: under the 60 s after which common load balancers drop one silently."""
 _PORTS = {"http": 80, "https": 443}
@@ -62,72 +67,101 @@ class PooledTransport(httpx.AsyncBaseTransport):
         self._timeouts = timeouts
         self._trust = trust
         self._max_connections = max_connections
-        self._free: dict[Origin, deque[Connection]] = {}
-        self._open: dict[Connection, Origin] = {}
+        self._free: dict[Key, deque[Connection]] = {}
+        self._open: set[Connection] = set()
         self._connecting = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """See ``interface``."""
         url = request.url
-        origin = (url.scheme, url.host, url.port or _PORTS.get(url.scheme, 0))
-        body = request.read() if isinstance(request.stream, httpx.ByteStream) else None
-        head = write_head(request, body)
-        given = request.extensions.get("timeout")
-        timeouts = self._timeouts.overridden(given) if given else self._timeouts
-        connection = self._take_free(origin) or await self._connect(origin, timeouts.connect_s)
-        exchange = await connection.send(request, head, body, timeouts)
+        body = request.read() if isinstance(request.stream, httpx.ByteStream) else request.stream
+        assert not isinstance(body, httpx.SyncByteStream)
+        exchange = await self.send(
+            (url.scheme, url.host, url.port or _PORTS.get(url.scheme, 0)),
+            request.method,
+            request.extensions.get("target") or url.raw_path,
+            request.headers.raw,
+            body,
+            host=url.netloc,
+            timeouts=self._timeouts.overridden(request.extensions.get("timeout", _NOTHING)),
+        )
         return httpx.Response(exchange.status, headers=exchange.headers, stream=exchange)
+
+    def origin(self, url: str) -> Origin:
+        """The origin of ``url`` without httpx's objects on the way: they were a fifth of a request's calls."""
+        parts = httpx.URL(url)
+        key = (parts.scheme, parts.host, parts.port or _PORTS.get(parts.scheme, 0))
+        return _PooledOrigin(self, key)
+
+    async def send(
+        self,
+        key: Key,
+        method: str,
+        target: bytes,
+        fields: Headers,
+        body: bytes | AsyncIterable[bytes],
+        *,
+        host: bytes = b"",
+        timeouts: UpstreamTimeouts | None = None,
+    ) -> Exchange:
+        """Send one request; the reply, once its head is there. Raises what ``interface`` says, and ValueError."""
+        head, length = write_head(method, target, fields, body if isinstance(body, bytes) else None, host=host)
+        timeouts = timeouts or self._timeouts
+        connection = self._take_free(key) or await self._connect(key, timeouts.connect_s)
+        exchange = connection.begin(method, head, body, length, timeouts)
+        await exchange.wait_for_head()
+        return exchange
 
     async def aclose(self) -> None:
         """Close every connection at once; replies under way raise UpstreamBroken."""
         for connection in list(self._open):
             connection.close()
 
-    def _take_free(self, origin: Origin) -> Connection | None:
+    def _take_free(self, key: Key) -> Connection | None:
         """The freshest connection that is usable and not too old; those that are not are closed."""
-        free = self._free.get(origin)
-        oldest_s = asyncio.get_running_loop().time() - KEEP_ALIVE_S
+        free = self._free.get(key)
         while free:
             connection = free.pop()
-            if connection.free_since_s >= oldest_s and connection.is_usable():
+            if connection.is_usable(KEEP_ALIVE_S):
                 return connection
             connection.close()
         return None
 
-    async def _connect(self, origin: Origin, connect_s: float) -> Connection:
+    async def _connect(self, key: Key, connect_s: float) -> Connection:
         """A new connection, or one that became free while waiting for room."""
-        where = f"{origin[1]}:{origin[2]}"
+        where = f"{key[1]}:{key[2]}"
         try:
             async with asyncio.timeout(connect_s):
                 while len(self._open) + self._connecting >= self._max_connections:
                     await self._wait_for_room()
-                    if (connection := self._take_free(origin)) is not None:
+                    if (connection := self._take_free(key)) is not None:
                         return connection
-                return await self._open_connection(origin, where)
+                return await self._open_connection(key, where)
         except TimeoutError:
             raise UpstreamTimeout(f"{where}: no connection within {connect_s:g} s") from None
         except (OSError, ssl.SSLError, UnicodeError) as error:
             raise UpstreamUnreachable(f"{where}: no connection ({error})") from error
 
-    async def _open_connection(self, origin: Origin, where: str) -> Connection:
+    async def _open_connection(self, key: Key, where: str) -> Connection:
         """Name lookup, TCP and, for https, TLS. Raises OSError."""
-        scheme, host, port = origin
+        scheme, host, port = key
         if scheme not in _PORTS:
             raise UpstreamUnreachable(f"{where}: got scheme {scheme!r}, expected http or https")
         if scheme == "https" and self._trust is None:
             self._trust = httpx.create_ssl_context()
+        free = self._free.setdefault(key, deque())
         self._connecting += 1
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(where, self._on_free, self._on_lost),
+                lambda: Connection(where, free, self._on_free, self._on_lost),
                 host,
                 port,
                 ssl=self._trust if scheme == "https" else None,
             )
             if connection.is_closing:
                 raise ConnectionResetError("closed as soon as it was made")
-            self._open[connection] = origin
+            self._open.add(connection)
         finally:
             self._connecting -= 1
             self._wake_one()
@@ -160,15 +194,33 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
     def _on_free(self, connection: Connection) -> None:
         """Keep a connection, and close those that were free for too long."""
-        free = self._free.setdefault(self._open[connection], deque())
+        free = connection.free
         free.append(connection)
         while connection.free_since_s - free[0].free_since_s > KEEP_ALIVE_S:
             free.popleft().close()
-        self._wake_one()
+        if self._waiting:
+            self._wake_one()
 
     def _on_lost(self, connection: Connection) -> None:
         """Forget a connection."""
-        origin = self._open.pop(connection, None)
-        if origin is not None and connection in self._free.get(origin, ()):
-            self._free[origin].remove(connection)
+        self._open.discard(connection)
+        if connection in connection.free:
+            connection.free.remove(connection)
         self._wake_one()
+
+
+class _PooledOrigin:
+    """An ``Origin`` of a pool."""
+
+    __slots__ = ("_key", "_pool")
+
+    def __init__(self, pool: PooledTransport, key: Key) -> None:
+        self._pool = pool
+        self._key = key
+
+    async def send(self, method: str, target: bytes, fields: Headers, body: bytes | AsyncIterable[bytes]) -> Exchange:
+        """See ``interface``."""
+        return await self._pool.send(self._key, method, target, fields, body)
+
+
+_NOTHING: dict[str, float | None] = {}

@@ -7,71 +7,62 @@ line early: what cannot be written safely raises ValueError and is never sent.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import httpx
+    from gateway.types import Headers
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110 section 5.6.2
-_START_LINE = re.compile(_TOKEN + rb" [\x21-\x7e]+ HTTP/1\.1\r\n")
-_FIELDS = re.compile(rb"(?:" + _TOKEN + rb": [^\x00\r\n]*\r\n)*")
+_HEAD = re.compile(_TOKEN + rb" [\x21-\x7e]+ HTTP/1\.1\r\n(?:" + _TOKEN + rb": [^\x00\r\n]*\r\n)*")
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 _BODILESS_METHODS = frozenset(("GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
 CHUNKED = -1
 """A body length that is not known before the body's end."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """A request's head, ready to be sent, and the length that its body must have (``CHUNKED``: unknown)."""
+def write_head(
+    method: str, target: bytes, fields: Headers, body: bytes | None, *, host: bytes = b""
+) -> tuple[bytes, int]:
+    """A request's head, ready to be sent, and the length that its body must have (``CHUNKED``: unknown).
 
-    data: bytes
-    body_length: int
-
-
-def write_head(request: httpx.Request, body: bytes | None) -> Head:
-    """The head of ``request``; ``body`` is ``None`` where it will be streamed.
-
-    The framing is ours: ``Content-Length`` where the length is known (declared, or the body is in memory),
-    else chunked (RFC 9112 section 6). Raises ValueError where a declared length is not one number or not the
-    body's, or where the head would not be one well-formed head.
+    ``body`` is ``None`` where it will be streamed; ``host`` is used where ``fields`` name none. The framing is
+    ours: ``Content-Length`` where the length is known (declared, or the body is in memory), else chunked (RFC 9112
+    section 6). Raises ValueError where a declared length is not one number or not the body's, or where the head
+    would not be one well-formed head.
     """
-    fields: list[bytes] = []
+    kept: Headers = []
     declared: set[bytes] = set()
-    host = False
-    for name, value in request.headers.raw:
-        lower = name.lower()
-        if lower in _FRAMING:
-            if lower == b"content-length":
-                declared.add(value)
-            continue
-        host = host or lower == b"host"
-        fields.append(b"%b: %b\r\n" % (name, value))
-    if not host:
-        fields.insert(0, b"Host: %b\r\n" % request.url.netloc)
-    length = _body_length(request.method, body, declared)
+    for field in fields:
+        name = field[0].lower()
+        if name not in _FRAMING:
+            kept.append(field)
+            if name == b"host":
+                host = b""
+        elif name == b"content-length":
+            declared.add(field[1])
+    if host:
+        kept.insert(0, (b"Host", host))
+    length = _body_length(method, body, declared)
     if length == CHUNKED:
-        fields.append(b"Transfer-Encoding: chunked\r\n")
-    elif length or declared or request.method not in _BODILESS_METHODS:
-        fields.append(b"Content-Length: %d\r\n" % length)
-    target = request.extensions.get("target") or request.url.raw_path
-    start = b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii", "replace"), target)
-    block = b"".join(fields)
+        kept.append((b"Transfer-Encoding", b"chunked"))
+    elif length or declared or method not in _BODILESS_METHODS:
+        kept.append((b"Content-Length", b"%d" % length))
+    lines = b"\r\n".join(map(b": ".join, kept))
+    start = b"%b %b HTTP/1.1\r\n" % (method.encode("ascii", "replace"), target)
+    head = b"%b%b\r\n" % (start, lines) if lines else start
     # The count tells a field that is two well-formed lines from two fields.
-    if not _START_LINE.fullmatch(start) or not _FIELDS.fullmatch(block) or block.count(b"\n") != len(fields):
+    if not _HEAD.fullmatch(head) or head.count(b"\n") != len(kept) + 1:
         raise ValueError("got a method, target or header that is not one line of HTTP/1.1; nothing was sent")
-    return Head(data=b"%b%b\r\n" % (start, block), body_length=length)
+    return head + b"\r\n", length
 
 
 def _body_length(method: str, body: bytes | None, declared: set[bytes]) -> int:
     """How long the body is or must be."""
     if not declared:
         return CHUNKED if body is None else len(body)
-    value = declared.pop() if len(declared) == 1 else b""
+    value = next(iter(declared)) if len(declared) == 1 else b""
     if not value.isdigit() or (body is not None and int(value) != len(body)):
         raise ValueError(f"got a {method} whose Content-Length is not its body's length; nothing was sent")
-    declared.add(value)
     return int(value)
 
 
