@@ -22,7 +22,7 @@ from gateway.types import Family, Subject, Unit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.types import Balance, Headers
+    from gateway.types import Balance, Budget, Headers
 
 SHOWN = frozenset({Subject.ACCOUNT, Subject.ORGANISATION, Subject.ADDRESS})
 MAX_SF_INTEGER = 999_999_999_999_999
@@ -56,11 +56,18 @@ def budget_headers(family: Family, balances: Sequence[Balance], now_s: float) ->
     policies: list[str] = []
     limits: list[str] = []
     for balance in shown:
-        budget = balance.budget
-        name, policy = _policy(budget.name, budget.limit, budget.unit, budget.window.length_s)
+        budget, remaining, reset_s = balance.budget, balance.remaining, balance.reset_s
+        found = _kept.get(id(budget))
+        if found is None or found[0] is not budget:
+            found = _keep(budget)
+        _, name, policy = found
         policies.append(policy)
-        limit = f"{name};r={min(max(balance.remaining, 0), MAX_SF_INTEGER)}"
-        limits.append(limit if budget.unit is Unit.CONCURRENCY else f"{limit};t={math.ceil(_reset_s(balance))}")
+        left = MAX_SF_INTEGER if remaining > MAX_SF_INTEGER else max(0, remaining)
+        if budget.unit is Unit.CONCURRENCY:
+            limits.append(f"{name};r={left}")
+        else:
+            whole_s = math.ceil(reset_s) if 0 < reset_s < _MAX_RESET_S else _whole(reset_s)
+            limits.append(f"{name};r={left};t={whole_s}")
     own = _openai if family is Family.OPENAI else _anthropic
     return [
         (b"ratelimit-policy", ", ".join(policies).encode()),
@@ -69,7 +76,20 @@ def budget_headers(family: Family, balances: Sequence[Balance], now_s: float) ->
     ]
 
 
-@lru_cache(maxsize=4096)
+_kept: dict[int, tuple[Budget, str, str]] = {}
+"""By a budget's identity: it lives as long as its policy set."""
+_MOST_KEPT = 4096
+
+
+def _keep(budget: Budget) -> tuple[Budget, str, str]:
+    """``_policy`` of a budget, for the next time."""
+    if len(_kept) >= _MOST_KEPT:
+        _kept.clear()
+    made = (budget, *_policy(budget.name, budget.limit, budget.unit, budget.window.length_s))
+    _kept[id(budget)] = made
+    return made
+
+
 def _policy(name: str, limit: int, unit: Unit, length_s: int) -> tuple[str, str]:
     """The quoted name and the ``RateLimit-Policy`` item of a budget."""
     quoted = _quoted(name)
@@ -85,15 +105,27 @@ def _quoted(name: str) -> str:
 
 def _reset_s(balance: Balance) -> float:
     reset_s = balance.reset_s
-    return min(reset_s, _MAX_RESET_S) if reset_s > 0 else 0.0
+    return min(_MAX_RESET_S, reset_s) if reset_s > 0 else 0.0
+
+
+def _whole(seconds: float) -> int:
+    """Whole seconds, not less than ``seconds``, within what is told."""
+    return math.ceil(min(_MAX_RESET_S, seconds)) if seconds > 0 else 0
 
 
 def _openai(shown: Sequence[Balance], now_s: float) -> Headers:  # noqa: ARG001 - both dialects are called alike
+    requests: Balance | None = None
+    tokens: Balance | None = None
+    for balance in shown:
+        unit = balance.budget.unit
+        if unit is Unit.REQUESTS:
+            if requests is None or balance.remaining < requests.remaining:
+                requests = balance
+        elif unit in _TOKENS and (tokens is None or balance.remaining < tokens.remaining):
+            tokens = balance
     headers: Headers = []
-    for kind, units in ((b"requests", {Unit.REQUESTS}), (b"tokens", _TOKENS)):
-        of_kind = [balance for balance in shown if balance.budget.unit in units]
-        if of_kind:
-            tightest = min(of_kind, key=_remaining)
+    for kind, tightest in ((b"requests", requests), (b"tokens", tokens)):
+        if tightest is not None:
             headers += (
                 (b"x-ratelimit-limit-" + kind, b"%d" % tightest.budget.limit),
                 (b"x-ratelimit-remaining-" + kind, b"%d" % max(tightest.remaining, 0)),
@@ -117,10 +149,6 @@ def _anthropic(shown: Sequence[Balance], now_s: float) -> Headers:
             (prefix + b"reset", rfc3339(math.ceil(now_s + _reset_s(balance)))),
         )
     return headers
-
-
-def _remaining(balance: Balance) -> int:
-    return balance.remaining
 
 
 def duration(seconds: float) -> bytes:

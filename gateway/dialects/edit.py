@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from gateway.dialects.instruct import instructed
 from gateway.dialects.routes import Shape
 from gateway.dialects.spans import Span, members, replace, span_at
 
@@ -27,7 +28,8 @@ class BodyEdit:
     """What must change. ``ask_usage`` asks for usage in a stream where that is an option;
     ``max_output_tokens`` and ``max_choices`` (>= 1) lower what is declared, and the former is declared where
     nothing was; ``drop_logprobs`` withdraws the wish for log probabilities, ``hide_reasoning`` the wish for
-    readable reasoning, where the dialect has a field for it.
+    readable reasoning, where the dialect has a field for it; ``instruction`` is put behind the system text of a
+    request for free prose.
     """
 
     ask_usage: bool = False
@@ -35,6 +37,7 @@ class BodyEdit:
     max_choices: int | None = None
     drop_logprobs: bool = False
     hide_reasoning: bool = False
+    instruction: str | None = None
 
 
 def edit_body(route: Route, facts: RequestFacts, body: bytes, edit: BodyEdit) -> bytes:
@@ -55,6 +58,8 @@ def edit_body(route: Route, facts: RequestFacts, body: bytes, edit: BodyEdit) ->
         _drop_logprobs(route, facts, wanted)
     if edit.hide_reasoning:
         _hide_reasoning(route, facts, wanted)
+    if edit.instruction is not None:
+        wanted |= instructed(route, facts, body, edit.instruction)
     return _splice(body, facts, wanted) if wanted else body
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import orjson
@@ -404,7 +405,7 @@ def read_reply(
         return ReplyReader(tally)
     if not route.billed:
         return FreeReply(tally)
-    decoder = decoder_of(encoding)
+    decoder = decoder_of(encoding) if encoding else None
     is_stream = kind == b"text/event-stream" or (not kind and facts.stream)
     is_json = kind == b"application/json" or kind.endswith(b"+json") or not kind
     if (decoder is not None and decoder.failed) or not (is_stream or is_json):
@@ -419,12 +420,17 @@ def read_reply(
     return WholeReply(tally, route, decoder=decoder, writers=make, hide_reasoning=hide)
 
 
+@lru_cache(maxsize=256)
+def _media_type(value: bytes) -> bytes:
+    return value.split(b";", 1)[0].strip().lower()
+
+
 def _content(headers: Headers) -> tuple[bytes, bytes]:
     """Media type (lower case, without parameters) and content coding."""
     kind = encoding = b""
     for name, value in headers:
         if name == b"content-type":
-            kind = value.split(b";", 1)[0].strip().lower()
+            kind = _media_type(value)
         elif name == b"content-encoding":
             encoding = encoding + b"," + value if encoding else value
     return kind, encoding

@@ -51,22 +51,23 @@ def facts_of(route: Route, value: dict[str, JSON], body_bytes: int) -> RequestFa
     """The facts of a body that is parsed already, as one of a recorded log. Raises as ``read_request``."""
     model = _model(value)
     for name, types in route.containers:
-        _check_type(value, name, types)
+        if name in value and type(value[name]) not in types:
+            _check_type(value, name, types)
     for name, why in route.refused_true:
-        if _flag(value, name):
+        if name in value and _flag(value, name):
             _refuse(f"{name}: got true; {why}", name)
-    stream = route.streams and _flag(value, "stream")
-    caps = [cap for name in route.caps if (cap := _count(value, name)) is not None]
-    counts = [count for name in route.counts if (count := _count(value, name)) is not None]
+    stream = route.streams and "stream" in value and _flag(value, "stream")
+    cap = _largest(value, route.caps)
+    count = _largest(value, route.counts)
     texts, chars, prompts = find_texts(route.shape, value)
     return RequestFacts(
         family=route.family,
         route=route.name,
         model=model,
         stream=stream,
-        usage_asked=_usage_asked(route, value),
-        max_output_tokens=max(caps, default=None),
-        choices=prompts * max(counts, default=1),
+        usage_asked=not (stream and route.asks_usage) or _usage_asked(value),
+        max_output_tokens=cap,
+        choices=prompts if count is None else prompts * count,
         makes_output=route.makes_output,
         texts=texts,
         input_chars=chars,
@@ -101,7 +102,10 @@ def _refuse_duplicates(route: Route, value: Mapping[str, JSON], body: bytes) -> 
     if b"\\u00" in body and _ESCAPED_LETTER.search(body):
         suspicious = True
     else:
-        suspicious = any(name in value and body.count(b'"%b"' % name.encode()) > 1 for name in route.decides)
+        suspicious = False
+        for name, quoted in route.quoted:
+            if name in value and body.count(quoted) > 1:
+                suspicious = True
     if not suspicious:
         return
     try:
@@ -145,6 +149,15 @@ def _count(value: Mapping[str, JSON], name: str) -> int | None:
     return count
 
 
+def _largest(value: Mapping[str, JSON], names: tuple[str, ...]) -> int | None:
+    """The largest count of these members; None where there is none."""
+    largest = None
+    for name in names:
+        if name in value and (count := _count(value, name)) is not None and (largest is None or count > largest):
+            largest = count
+    return largest
+
+
 def _check_type(value: Mapping[str, JSON], name: str, types: tuple[type, ...]) -> None:
     member = value.get(name)
     if member is not None and type(member) not in types:
@@ -152,10 +165,8 @@ def _check_type(value: Mapping[str, JSON], name: str, types: tuple[type, ...]) -
         _refuse(f"{name}: got {_kind(member)}, expected {expected}.", name)
 
 
-def _usage_asked(route: Route, value: Mapping[str, JSON]) -> bool:
-    """Whether the caller will see usage in the reply without our asking."""
-    if not route.asks_usage or not value.get("stream"):
-        return True
+def _usage_asked(value: Mapping[str, JSON]) -> bool:
+    """Whether the caller of a stream will see usage in it without our asking."""
     options = value.get("stream_options")
     if options is None:
         return False
@@ -171,16 +182,19 @@ def _usage_asked(route: Route, value: Mapping[str, JSON]) -> bool:
 
 def _wants_logprobs(route: Route, value: Mapping[str, JSON]) -> bool:
     for name in route.logprobs:
-        wanted = value.get(name)
         # For completions 0 asks for the chosen token's own log probability; false never asks.
-        if wanted is not None and wanted is not False:
+        if name in value and value[name] is not None and value[name] is not False:
             return True
-    include = value.get("include")
+    if "include" not in value:
+        return False
+    include = value["include"]
     return type(include) is list and "message.output_text.logprobs" in include
 
 
 def _end_user(route: Route, value: Mapping[str, JSON]) -> str | None:
     for path in route.end_user:
+        if path[0] not in value:
+            continue
         found: JSON = value
         for name in path:
             found = found.get(name) if type(found) is dict else None

@@ -11,8 +11,8 @@ Left out: what cannot be said as data (how texts lie in a body: ``texts.py``; ho
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from gateway.types import Family
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.types import Headers
 
 
-class Shape(Enum):
+class Shape(StrEnum):
     """How the texts of a body and of its reply are laid out; functions are chosen by it."""
 
     CHAT = "chat"
@@ -42,6 +42,17 @@ class UsageFields:
     output: str = ""
     cached: tuple[str, ...] = ()
     reasoning: tuple[str, ...] = ()
+    spent: tuple[str, ...] = field(init=False)
+    """Names of the numbers of which one at least makes a report."""
+    cached_name: str = field(init=False)
+    """``cached`` in one word; so for ``reasoning``."""
+    reasoning_name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Put together what is asked for each reply."""
+        object.__setattr__(self, "spent", (*self.input, *((self.output,) if self.output else ())))
+        object.__setattr__(self, "cached_name", "/".join(self.cached))
+        object.__setattr__(self, "reasoning_name", "/".join(self.reasoning))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +85,17 @@ class Route:
     usage: UsageFields = UsageFields()
     end_user: tuple[tuple[str, ...], ...] = ()
 
-    @property
-    def decides(self) -> tuple[str, ...]:
-        """The top-level fields that decide what a request costs or says."""
+    decides: tuple[str, ...] = field(init=False)
+    """The top-level fields that decide what a request costs or says."""
+    quoted: tuple[tuple[str, bytes], ...] = field(init=False)
+    """The same with their names as they stand in a body."""
+
+    def __post_init__(self) -> None:
+        """Put together what is asked for each request."""
         listed = ("model", *self.caps, *self.counts, *(name for name, _ in self.containers), *self.more_decides)
-        return (*listed, "stream", *(("stream_options",) if self.asks_usage else ()))
+        decides = (*listed, "stream", *(("stream_options",) if self.asks_usage else ()))
+        object.__setattr__(self, "decides", decides)
+        object.__setattr__(self, "quoted", tuple((name, b'"%b"' % name.encode()) for name in decides))
 
 
 _CHAT_USAGE = UsageFields(
@@ -201,6 +218,8 @@ BY_NAME = {route.name: route for route in ROUTES}
 _BY_PATH: dict[str, tuple[Route, ...]] = {
     path: tuple(route for route in ROUTES if route.path == path) for path in {route.path for route in ROUTES}
 }
+_ONLY = {(rows[0].method, path): rows[0] for path, rows in _BY_PATH.items() if len(rows) == 1}
+"""Paths with one row, by the method and path that find it."""
 # Model ids may contain slashes (organisation/name) but no dot segments, which an upstream might resolve.
 _SIGNS = {"%2F": "/", "%3A": ":", "%40": "@", "%2B": "+"}
 _ENCODED = re.compile("|".join(_SIGNS), re.IGNORECASE)
@@ -211,6 +230,9 @@ def find_route(method: str, path: str, headers: Headers) -> Route | None:
     """The row for a request, or None. Where two families share a path, the ``anthropic-version`` header
     (which Anthropic requires and OpenAI does not know) tells them apart.
     """
+    only = _ONLY.get((method, path))
+    if only is not None:
+        return only
     rows = [route for route in _rows(path) if route.method == method]
     if len(rows) > 1:
         family = family_of(path, headers)
@@ -230,11 +252,11 @@ def allowed_methods(path: str) -> bytes:
 
 def family_of(path: str, headers: Headers) -> Family:
     """In whose dialect to answer, also where the route is unknown."""
-    if path == "/v1/messages" or path.startswith("/v1/messages/") or path == "/v1/complete":
-        return Family.ANTHROPIC
     own = _BY_PATH.get(path)
     if own is not None and len(own) == 1:
         return own[0].family
+    if path.startswith("/v1/messages/") or path == "/v1/complete":
+        return Family.ANTHROPIC
     if any(name in {b"anthropic-version", b"anthropic-beta"} for name, _ in headers):
         return Family.ANTHROPIC
     return Family.OPENAI

@@ -70,21 +70,27 @@ class Tally:
         if type(usage) is not dict:
             return
         self.reports += 1
-        fields = self._fields
-        for name in (*fields.input, fields.output):
-            _keep(self._numbers, name, usage.get(name))
-        for path in (fields.cached, fields.reasoning):
-            if path:
-                found: JSON = usage
-                for name in path:
-                    found = found.get(name) if type(found) is dict else None
-                _keep(self._numbers, "/".join(path), found)
-        self.final = self.final or (final and any(name in usage for name in (*fields.input, fields.output)))
+        fields, numbers, said = self._fields, self._numbers, False
+        for name in fields.spent:
+            if name in usage:
+                said = True
+                value = usage[name]
+                if type(value) is int and 0 <= value <= MAX_TOKENS:
+                    numbers[name] = value
+        for path, name in ((fields.cached, fields.cached_name), (fields.reasoning, fields.reasoning_name)):
+            found: JSON = usage
+            for step in path:
+                found = found.get(step) if type(found) is dict else None
+            if type(found) is int and 0 <= found <= MAX_TOKENS:
+                numbers[name] = found
+        self.final = self.final or (final and said)
 
     def usage(self) -> Usage:
         """What is known now. A report of zero for what was seen to flow is no report."""
         fields, numbers = self._fields, self._numbers
-        input_tokens = sum(numbers.get(name, 0) for name in fields.input)
+        input_tokens = 0
+        for name in fields.input:
+            input_tokens += numbers.get(name, 0)
         output_tokens = numbers.get(fields.output, 0)
         silent = (not input_tokens and self._input_chars) or (not output_tokens and self.deltas)
         reported = self.final and not silent
@@ -94,12 +100,7 @@ class Tally:
         return Usage(
             input_tokens=input_tokens,
             output_tokens=output_tokens,
-            cached_input_tokens=numbers.get("/".join(fields.cached), 0),
-            reasoning_tokens=numbers.get("/".join(fields.reasoning), 0),
+            cached_input_tokens=numbers.get(fields.cached_name, 0),
+            reasoning_tokens=numbers.get(fields.reasoning_name, 0),
             reported=bool(reported),
         )
-
-
-def _keep(numbers: dict[str, int], name: str, value: JSON) -> None:
-    if type(value) is int and 0 <= value <= MAX_TOKENS:
-        numbers[name] = value

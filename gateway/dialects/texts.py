@@ -121,13 +121,19 @@ class _Found:
 
 
 def _chat(body: Mapping[str, JSON], found: _Found) -> int:
-    found.tools(body.get("tools"))
-    found.tools(body.get("functions"))
+    if "tools" in body:
+        found.tools(body["tools"])
+    if "functions" in body:
+        found.tools(body["functions"])
     for message in body.get("messages") or ():
         if type(message) is not dict:
             continue
         role = _role(message.get("role"))
-        found.content(role, message.get("content"))
+        content = message.get("content")
+        if type(content) is str:
+            found.add(role, content)
+        else:
+            found.content(role, content)
         if role == "assistant":
             _chat_turn(message, found)
     return 1
