@@ -10,7 +10,6 @@ import asyncio
 import dataclasses
 import logging
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.budgets import BudgetMetrics, Estimator, open_budgets, self_test
@@ -18,7 +17,7 @@ from gateway.canary import Marker
 from gateway.clock import Clock, SystemClock
 from gateway.errors import ConfigError
 from gateway.events import open_events
-from gateway.identity import keyed_hash, open_identities
+from gateway.identity import open_identities
 from gateway.observer import RequestObserver
 from gateway.pipeline import Pipeline
 from gateway.policy import PolicySet, PolicyWatcher, UpstreamSpec
@@ -164,7 +163,7 @@ class Rooms:
             clock=clock,
             observer=RequestObserver(self.identities.hash_key, self.standing),
             marker=marker,
-            hash_address=partial(keyed_hash, self.identities.hash_key, "address"),
+            hash_address=self.identities.hash_address,
         )
 
     async def stop(self) -> None:

@@ -70,10 +70,13 @@ def read_credential(picked: list[tuple[bytes, bytes]]) -> bytes | None:
             continue
         text = value.strip(_BLANK)
         if name == b"authorization":
-            scheme, _, rest = text.partition(b" ")
-            if text and scheme.lower() != b"bearer":
-                return b""
-            text = rest.strip(_BLANK)
+            if text[:7] == b"Bearer ":
+                text = text[7:].strip(_BLANK)
+            else:
+                scheme, _, rest = text.partition(b" ")
+                if text and scheme.lower() != b"bearer":
+                    return b""
+                text = rest.strip(_BLANK)
         if not text:
             continue
         if len(text) > MAX_CREDENTIAL_BYTES or text.translate(None, _VISIBLE):

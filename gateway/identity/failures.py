@@ -51,7 +51,7 @@ class FailureLimiter:
 
     def blocks(self, block: str, credential: bytes) -> bool:
         """Whether a credential (its digest) from ``block`` is refused unread."""
-        if not self._storage or self._window.test(self._item, block) or (block, credential) in self._good:
+        if not self._storage.counts or self._window.test(self._item, block) or (block, credential) in self._good:
             return False
         self.refused += 1
         return True
@@ -82,11 +82,11 @@ class BoundedStorage(Storage, SlidingWindowCounterSupport):
         super().__init__()
         self._clock = clock
         self._max_keys = max_keys
-        self._counts: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
-        """Window's number, its count, the count of the window before."""
+        self.counts: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
+        """By key: the window's number, its count, the count of the window before."""
 
     def __len__(self) -> int:
-        return len(self._counts)
+        return len(self.counts)
 
     def wait_s(self, key: str, limit: int) -> float:
         """Seconds until less than ``limit`` is in the window (a millisecond after it is exactly that), if
@@ -104,16 +104,16 @@ class BoundedStorage(Storage, SlidingWindowCounterSupport):
         before, left_s, current, _ = self.get_sliding_window(key, expiry)
         if floor(before * left_s / expiry + current) + amount > limit:
             return False
-        self._counts[key] = (int(self._clock.monotonic() // expiry), current + amount, before)
-        self._counts.move_to_end(key)
-        if len(self._counts) > self._max_keys:
-            self._counts.popitem(last=False)
+        self.counts[key] = (int(self._clock.monotonic() // expiry), current + amount, before)
+        self.counts.move_to_end(key)
+        if len(self.counts) > self._max_keys:
+            self.counts.popitem(last=False)
         return True
 
     def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
         """Count of the window before, how long it still weighs, count of this window, how long until it is over."""
         window, into_s = divmod(self._clock.monotonic(), expiry)
-        number, count, before = self._counts.get(key, (int(window), 0, 0))
+        number, count, before = self.counts.get(key, (int(window), 0, 0))
         age = int(window) - number
         if age == 1:
             before, count = count, 0
@@ -127,12 +127,12 @@ class BoundedStorage(Storage, SlidingWindowCounterSupport):
 
     def clear(self, key: str) -> None:
         """Forget a key."""
-        self._counts.pop(key, None)
+        self.counts.pop(key, None)
 
     def reset(self) -> int | None:
         """Forget all keys; answers how many there were."""
-        count = len(self._counts)
-        self._counts.clear()
+        count = len(self.counts)
+        self.counts.clear()
         return count
 
     def check(self) -> bool:
@@ -150,7 +150,7 @@ class BoundedStorage(Storage, SlidingWindowCounterSupport):
 
     def get(self, key: str) -> int:
         """The count of the last window."""
-        return self._counts.get(key, (0, 0, 0))[1]
+        return self.counts.get(key, (0, 0, 0))[1]
 
     def get_expiry(self, key: str) -> float:
         """No fixed windows here."""

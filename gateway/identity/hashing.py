@@ -18,6 +18,8 @@ from gateway.errors import ConfigError
 from gateway.identity.redis_link import META, connect, store_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.settings import Settings
 
 KEY_BYTES = 32
@@ -38,6 +40,19 @@ def digest(key: bytes, kind: str, value: bytes) -> bytes:
     if not key or not 1 <= len(person) <= _MAX_KIND_BYTES:
         raise ValueError(f"got a key of {len(key)} bytes and kind {kind!r}, expected a key and 1 to 16 bytes of kind")
     return hashlib.blake2b(value, key=key, person=person, digest_size=32).digest()
+
+
+def digester(key: bytes, kind: str) -> Callable[[bytes], bytes]:
+    """``digest`` of one key and kind, at half the price. Raises ValueError as it does."""
+    digest(key, kind, b"")
+    begun = hashlib.blake2b(key=key, person=kind.encode(), digest_size=32)
+
+    def of(value: bytes) -> bytes:
+        hasher = begun.copy()
+        hasher.update(value)
+        return hasher.digest()
+
+    return of
 
 
 def shown(digest_bytes: bytes) -> str:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,7 +37,7 @@ from gateway.identity.credentials import (
 )
 from gateway.identity.directory import sha256_of
 from gateway.identity.failures import FailureLimiter
-from gateway.identity.hashing import digest, fingerprint, load_hash_key, shown
+from gateway.identity.hashing import digester, fingerprint, keyed_hash, load_hash_key, shown
 from gateway.identity.keys import KEY_KIND, claimed_id, looks_like_key
 from gateway.identity.refresh import LOOK_EVERY_S, DirectoryRefresher, KeyRefresher, Ticker
 from gateway.types import Identity, Refusal, RefusalKind
@@ -53,6 +54,9 @@ if TYPE_CHECKING:
 ANONYMOUS = "anon-"
 KEYS_FILE = "keys.db"
 _NO_SECRET = bytes(32)
+_KEPT_CALLERS = 8_192
+"""Identities that are kept for a caller's next request, at about 400 bytes each."""
+_KEPT_ADDRESSES = 16_384
 _UNAVAILABLE_RETRY_S = 5.0
 
 
@@ -83,6 +87,10 @@ class Identities:
         reload_interval_s: float = LOOK_EVERY_S,
     ) -> None:
         self.hash_key = hash_key
+        self.hash_address = lru_cache(maxsize=_KEPT_ADDRESSES)(partial(keyed_hash, hash_key, "address"))
+        """An address as it is written down."""
+        self._digest = digester(hash_key, KEY_KIND)
+        self._anonymous: dict[bytes, tuple[Call, Identity]] = {}
         self._clock = clock
         self._book = KeyBook()
         self._keys = keys
@@ -178,19 +186,30 @@ class Identities:
 
     def _verify(self, credential: bytes, block: str | None, call: Call) -> Identity:
         """The identity of a credential. Raises RequestRefused."""
-        hashed = digest(self.hash_key, KEY_KIND, credential)
+        hashed = self._digest(credential)
         if block is not None and self._failures.blocks(block, hashed):
             raise _too_many_failures(self._failures.retry_after_s(block))
         try:
             if not credential:
                 raise wrong_credential("identity:malformed")
-            identity = self._strict(credential, hashed, call) if self.strict else _anonymous(hashed, call)
+            identity = self._strict(credential, hashed, call) if self.strict else self._open(hashed, call)
         except RequestRefused as refused:
             if block is not None and refused.refusal.kind is RefusalKind.UNAUTHENTICATED:
                 self._failures.failed(block)
             raise
         if block is not None:
             self._failures.succeeded(block, hashed)
+        return identity
+
+    def _open(self, hashed: bytes, call: Call) -> Identity:
+        """Any credential's own account; the same again while the call says the same of itself."""
+        found = self._anonymous.get(hashed)
+        if found is not None and found[0] == call:
+            return found[1]
+        if len(self._anonymous) >= _KEPT_CALLERS:
+            self._anonymous.clear()
+        identity = _anonymous(hashed, call)
+        self._anonymous[hashed] = (call, identity)
         return identity
 
     def _strict(self, credential: bytes, hashed: bytes, call: Call) -> Identity:

@@ -69,6 +69,7 @@ class PolicySet:
         self._templates: dict[tuple[Any, ...], _Template] = {}
         self._plans: dict[tuple[Any, ...], Plan] = {}
         self._serial = 0
+        self._exempts_from_analysis: Final = any("analysis" in exemption.spared for exemption in parts.exempt)
         self._personal_exemptions: Final = any(exemption.rule.personal for exemption in parts.exempt)
 
     def decide(self, identity: Identity, facts: RequestFacts, standing: Standing, now_s: float) -> Plan:
@@ -120,6 +121,8 @@ class PolicySet:
 
     def exempt_from_analysis(self, identity: Identity) -> bool:
         """Whether the analysis must leave this account alone (an exemption from ``analysis``)."""
+        if not self._exempts_from_analysis:
+            return False
         facts = RequestFacts(family=Family.OPENAI, route="", model="")
         return "analysis" in self.spared(self.asked(identity, facts, NO_STANDING), identity)
 
@@ -211,6 +214,7 @@ class PolicySet:
             mark=whole.mark and "marks" not in spared,
             carriers=() if "marks" in spared else whole.carriers,
             holdout=0.0 if "marks" in spared else whole.holdout,
+            sample=whole.sample and "samples" not in spared,
             max_output_tokens=whole.max_output_tokens if caps else None,
             max_choices=whole.max_choices if caps else None,
             drop_logprobs=whole.drop_logprobs and caps,
@@ -225,13 +229,17 @@ class PolicySet:
         in_shadow = [rule for rule in matched if rule.shadow]
         matched = tuple(rule for rule in matched if not rule.shadow)
         plan = self._customer_plan(asked, matched)
-        fields: dict[str, Any] = {"plan": plan.name, "policy": self.hash}
+        effects = [*(rule.effect for rule in matched), standing]
+        fields: dict[str, Any] = {
+            "plan": plan.name,
+            "policy": self.hash,
+            "sample": any(effect.sample for effect in effects),
+        }
         refusal = self._refusal(asked, plan, matched, standing)
         upstream = None if refusal else self._upstream(asked, matched)
         if upstream is None:
             refusal = refusal or _no_such_model(asked.model)
             return {**fields, "rule": refusal.rule, "refusal": refusal}, ()
-        effects = [*(rule.effect for rule in matched), standing]
         would_refuse = ((rule, self._refusal(asked, plan, (*matched, rule), standing)) for rule in in_shadow)
         noticed = best_rule(matched)
         fields |= {
