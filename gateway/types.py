@@ -101,6 +101,8 @@ class Level(Enum):
     SUSPECT = "suspect"
     CONFIRMED = "confirmed"
 
+    __hash__ = object.__hash__  # members are single; ``Enum`` hashes names, in Python
+
     @property
     def rank(self) -> int:
         """0 for ``none`` up to 3 for ``confirmed``."""
@@ -349,6 +351,8 @@ class Plan:
     drop_logprobs: bool = False
     hide_reasoning: bool = False
     delay_s: float = 0.0
+    sample: bool = False
+    """Kept in full, sealed, where traffic is recorded; a refused request too."""
     shadowed: tuple[str, ...] = ()
     """Rules in shadow that would have refused; answered as if they were not there."""
     policy: str = ""
@@ -405,7 +409,9 @@ class Event:
     shadowed: tuple[str, ...] = ()
     marked: bool = False
     marks: Mapping[str, JSON] | None = None
-    """Of a marked reply: the keyring's version and how many marks of each carrier; no text."""
+    """Of a marked reply: the keyring's version and how many marks of each carrier; no text. Of one that was kept
+    unmarked as a control: the version and ``holdout``.
+    """
     usage: Usage | None = None
     cost_microusd: int = 0
     first_byte_s: float | None = None
