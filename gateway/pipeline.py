@@ -20,7 +20,16 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.dialects import BodyEdit, edit_body, family_of, find_route, path_known, read_reply, read_request
+from gateway.dialects import (
+    BodyEdit,
+    edit_body,
+    family_of,
+    find_route,
+    may_instruct,
+    path_known,
+    read_reply,
+    read_request,
+)
 from gateway.errors import RequestRefused
 from gateway.types import (
     NO_STANDING,
@@ -71,6 +80,8 @@ class Exchange:
     plan: Plan | None = None
     grant: Grant | None = None
     marks: ReplyMarks | None = None
+    held_out: bool = False
+    """The reply stays unmarked as a control, though the plan marks."""
     reader: ReplyReader | None = None
     traits: Mapping[str, JSON] | None = None
     usage_added: bool = False
@@ -266,15 +277,16 @@ class Pipeline(Decider):
         assert exchange.route is not None
         facts = read_request(exchange.route, body)
         plan = await self.decide(exchange, facts)
+        exchange.marks = marks = self._marks(exchange, plan, facts)
         edit = BodyEdit(
             ask_usage=facts.stream and not facts.usage_asked and exchange.route.asks_usage,
             max_output_tokens=plan.max_output_tokens,
             max_choices=plan.max_choices,
             drop_logprobs=plan.drop_logprobs,
             hide_reasoning=plan.hide_reasoning,
+            instruction=marks.ask(free=may_instruct(exchange.route, facts)) if marks is not None else None,
         )
         exchange.usage_added = edit.ask_usage
-        exchange.marks = self._marks(exchange, plan, facts)
         return edit_body(exchange.route, facts, body, edit)
 
     def _marks(self, exchange: Exchange, plan: Plan, facts: RequestFacts) -> ReplyMarks | None:
@@ -283,7 +295,15 @@ class Pipeline(Decider):
         if not plan.mark or self.marker is None or cluster is None:
             return None
         prompt = next((part.text for part in reversed(facts.texts) if part.role in _ASKS), None)
-        return self.marker.for_reply(cluster, prompt, plan.carriers)
+        exchange.held_out = self.marker.holds_out(cluster, prompt, plan.holdout)
+        return None if exchange.held_out else self.marker.for_reply(cluster, prompt, plan.carriers)
+
+    def _told_marks(self, exchange: Exchange) -> Mapping[str, JSON] | None:
+        """What the event says of the reply's marks, or of its being held out."""
+        if exchange.held_out and self.marker is not None:
+            return {"version": self.marker.version, "holdout": True}
+        marks = exchange.marks.record() if exchange.marks else None
+        return {"version": marks.version, **marks.marks} if marks else None
 
     def read_reply(self, exchange: Exchange, status: int, headers: Headers) -> ReplyReader | None:
         """The meter of a reply whose head has come; ``None`` for what is passed through unread."""
@@ -330,7 +350,7 @@ class Pipeline(Decider):
         """What is written down of an exchange: no credential, no text, the address as a keyed hash."""
         identity, facts, plan = exchange.identity, exchange.facts, exchange.plan
         refusal, grant = exchange.refusal, exchange.grant
-        marks = exchange.marks.record() if exchange.marks else None
+        marks = self._told_marks(exchange) if exchange.marks or exchange.held_out else None
         return Event(
             id=exchange.id,
             ts=exchange.started_at,
@@ -352,8 +372,8 @@ class Pipeline(Decider):
             rule=refusal.rule if refusal else (plan.rule if plan else None),
             refusal=refusal.kind.value if refusal else None,
             shadowed=(*(plan.shadowed if plan else ()), *(grant.shadowed if grant else ())),
-            marked=marks is not None,
-            marks={"version": marks.version, **marks.marks} if marks else None,
+            marked=marks is not None and not exchange.held_out,
+            marks=marks,
             usage=exchange.usage,
             cost_microusd=exchange.cost_microusd,
             first_byte_s=exchange.first_byte_s,

@@ -9,9 +9,10 @@ from typing import Any
 
 import httpx
 import openai
+import orjson
 import pytest
 
-from gateway.canary import load_keyring, mark_reply, new_keyring, save_keyring
+from gateway.canary import load_keyring, mark_reply, new_keyring, save_keyring, wishes
 from gateway.canary.slots import load_inventory
 from gateway.demo.model import ModelServer
 from gateway.policy import shipped_policies
@@ -137,3 +138,54 @@ def test_without_a_keyring_one_is_made_in_the_state_folder_and_kept(tmp_path: Pa
         with live_gateway(tmp_path) as live:
             keyring = load_keyring(live.settings.state_dir / "keyring.json")
     assert [version.version for version in keyring.versions] == [1]
+
+
+HELD_OUT = """\
+version: 1
+plans: {free: {budgets: [{limit: 1000/day}]}, pro: {budgets: [{limit: 1000/day}]}}
+standings: {suspect: {mark: true, carriers: [CARRIERS], holdout: SHARE}}
+"""
+
+
+def marked_by(folder: Path, carriers: str, share: str, asks: list[dict[str, Any]]) -> tuple[Live, list[Any]]:
+    """What a suspect is answered under such a policy, and the gateway with its events on disk."""
+    model = ModelServer(writer=lambda *_: ANSWER)
+    policy = HELD_OUT.replace("CARRIERS", carriers).replace("SHARE", share)
+    with live_gateway(
+        folder, policies=policy, accounts=[account("taker")], model=model, keyring=keyring_in(folder)
+    ) as live:
+        live.rooms.standing.apply([SUSPECT])
+        assert live.rooms.pipeline.marker is not None
+        live.rooms.pipeline.marker.promise("c7")
+        replies = [chat(live, "taker", **ask) for ask in asks]
+    return live, replies
+
+
+@pytest.mark.parametrize(("share", "kept"), [("0%", False), ("100%", True)])
+def test_a_held_out_question_is_answered_unmarked_and_its_event_says_so(
+    tmp_path: Path, share: str, *, kept: bool
+) -> None:
+    live, (reply, stream) = marked_by(tmp_path, "synonym, closing, cue", share, [{}, {"stream": True}])
+    for text in (reply.choices[0].message.content, text_of(stream)):
+        assert (text == ANSWER) is kept
+    for event in live.events():
+        assert event.marked is not kept
+        assert event.marks is not None
+        assert event.marks["version"] == 1
+        assert event.marks.get("holdout", False) is kept
+        assert event.cluster == "c7"
+
+
+def test_the_model_is_asked_for_phrases_only_where_the_policy_names_them(tmp_path: Path) -> None:
+    with_json: dict[str, Any] = {"response_format": {"type": "json_object"}}
+    live, _ = marked_by(tmp_path, "behaviour", "0%", [{}, {}, with_json])
+    wish = wishes.wish(load_keyring(ring_of(live)).newest, "c7")
+    first, second, structured = (orjson.loads(request.body) for request in live.model.requests)
+    assert first["messages"] == [{"role": "system", "content": wish}, *ASK]
+    assert second["messages"] == first["messages"]
+    assert structured["messages"] == ASK
+    asked, again, left = live.events()
+    assert asked.marks == again.marks == {"version": 1, "behaviour": 1}
+    assert left.marks is None
+    live, _ = marked_by(tmp_path / "off", "closing, cue", "0%", [{}])
+    assert orjson.loads(live.model.requests[0].body)["messages"] == ASK

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from gateway.canary.keyring import Keyring, load_keyring, new_keyring, rotate, save_keyring
 from gateway.canary.live import Marker, ReplyMarks
-from gateway.canary.marking import Marked, MarkRecord, make_writer, mark_reply, record
+from gateway.canary.marking import Marked, MarkRecord, make_writer, mark_reply
 from gateway.canary.writer import CARRIERS, Mark, MarkWriter
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "make_writer",
     "mark_reply",
     "new_keyring",
-    "record",
     "rotate",
     "save_keyring",
 ]

@@ -106,12 +106,16 @@ class Keyring:
         """The version that marks."""
         return self.versions[-1]
 
-    def held_out(self, subject: str, share: float) -> bool:
-        """Whether ``subject`` (a cluster or account) stays unmarked, as a control.
+    def held_out(self, cluster: str, prompt: str | None, share: float) -> bool:
+        """Whether ``cluster``'s replies to ``prompt`` stay unmarked, as a control.
 
-        ``share`` in [0, 1] is the part of all subjects that does; the same subject always gets the same answer.
+        ``share`` in [0, 1] is the part of all prompts that does. By prompt, not by account: whichever of the cluster's
+        accounts asks, and however often, the answer is the same, so that comparing accounts shows no mark.
         """
-        digest = hmac.new(self.newest.raw, f"holdout\n{subject}".encode(), hashlib.sha256).digest()
+        if share <= 0:
+            return False
+        text = f"holdout\n{cluster}\n{prompt or ''}".encode("utf-8", "surrogatepass")
+        digest = hmac.new(self.newest.raw, text, hashlib.sha256).digest()
         return int.from_bytes(digest[:8], "big") < share * 2**64
 
     def commit(self, cluster: str, *, now_s: float) -> Keyring:

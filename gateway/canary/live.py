@@ -8,12 +8,16 @@ several workers and ``canary keygen`` may share it.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from gateway.canary.asked import markable
 from gateway.canary.keyring import load_keyring, locked, new_keyring, save_keyring
-from gateway.canary.marking import make_writer, record
+from gateway.canary.marking import MarkRecord, make_writer
+from gateway.canary.request_side import BEHAVIOUR
 from gateway.canary.slots import load_inventory
+from gateway.canary.wishes import wish
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.canary.keyring import Keyring
-    from gateway.canary.marking import MarkRecord
     from gateway.canary.writer import MarkWriter
     from gateway.clock import Clock
 
@@ -29,7 +32,10 @@ _log = logging.getLogger(__name__)
 
 
 class ReplyMarks:
-    """The writers of one reply; calling it makes one (for a choice, content block or output item)."""
+    """The writers of one reply; calling it makes one (for a choice, content block or output item).
+
+    Where the policy names the carrier ``behaviour`` the model itself is asked for marks too (``ask``).
+    """
 
     def __init__(self, keyring: Keyring, cluster: str, prompt: str | None, carriers: Sequence[str]) -> None:
         self._keyring = keyring
@@ -37,6 +43,18 @@ class ReplyMarks:
         self._prompt = prompt
         self._carriers = carriers
         self._writers: list[MarkWriter] = []
+        self._asked = 0
+
+    def ask(self, *, free: bool) -> str | None:
+        """The text to add to the request, for the record as well; ``None`` where none is to be added.
+
+        ``free``: the reply is free prose. The text is the same for every request to the cluster, so retries agree and
+        the upstream's prompt cache holds.
+        """
+        if not free or BEHAVIOUR not in self._carriers or not markable(self._prompt):
+            return None
+        self._asked = 1
+        return wish(self._keyring.newest, self._cluster)
 
     def __call__(self) -> MarkWriter:
         """One more writer of this reply."""
@@ -45,15 +63,12 @@ class ReplyMarks:
         return writer
 
     def record(self) -> MarkRecord | None:
-        """How many marks of each carrier were planted; ``None`` where none was."""
-        records = [record(writer, self._keyring, self._cluster) for writer in self._writers if writer.marks]
-        if not records:
+        """How many marks of each carrier were planted (``behaviour``: asked for); ``None`` where none was."""
+        counts = Counter(mark.carrier for writer in self._writers for mark in writer.marks)
+        counts.update({BEHAVIOUR: self._asked} if self._asked else {})
+        if not counts:
             return None
-        counts: dict[str, int] = {}
-        for found in records:
-            for carrier, count in found.marks.items():
-                counts[carrier] = counts.get(carrier, 0) + count
-        return type(records[0])(cluster=self._cluster, version=records[0].version, marks=counts)
+        return MarkRecord(cluster=self._cluster, version=self._keyring.newest.version, marks=dict(counts))
 
 
 class Marker:
@@ -80,6 +95,15 @@ class Marker:
             self._asked.add(cluster)
             self._promises.submit(self.promise, cluster)
         return None
+
+    def holds_out(self, cluster: str, prompt: str | None, share: float) -> bool:
+        """Whether this reply stays unmarked as a control: see ``Keyring.held_out``."""
+        return self._keyring.held_out(cluster, prompt, share)
+
+    @property
+    def version(self) -> int:
+        """The version of the keyring that marks."""
+        return self._keyring.newest.version
 
     def promise(self, cluster: str) -> None:
         """Enter the cluster's key into the ledger, on disk; blocks. A failure is logged and tried again later."""

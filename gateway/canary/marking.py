@@ -7,7 +7,6 @@ Invariant: a whole reply is marked by the streaming writer, so both paths give t
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,9 +59,3 @@ def mark_reply(
     writer = make_writer(keyring, cluster, prompt=prompt, carriers=carriers)
     text = writer.feed(reply) + writer.finish()
     return Marked(reply=text, marks=tuple(writer.marks))
-
-
-def record(writer: MarkWriter, keyring: Keyring, cluster: str) -> MarkRecord:
-    """The record of what ``writer`` has planted so far."""
-    counts = Counter(mark.carrier for mark in writer.marks)
-    return MarkRecord(cluster=cluster, version=keyring.newest.version, marks=dict(counts))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from gateway.dialects.balances import budget_headers
 from gateway.dialects.decoding import METERED_ENCODINGS, metered_encodings
 from gateway.dialects.edit import BodyEdit, edit_body
+from gateway.dialects.instruct import may_instruct
 from gateway.dialects.prose import TextWriter
 from gateway.dialects.refusals import error_event, write_refusal
 from gateway.dialects.replies import ReplyReader, read_reply
@@ -35,6 +36,7 @@ __all__ = [
     "facts_of",
     "family_of",
     "find_route",
+    "may_instruct",
     "metered_encodings",
     "path_known",
     "read_reply",

@@ -93,11 +93,14 @@ def test_a_cluster_is_promised_once_for_each_version() -> None:
 
 def test_the_holdout_is_the_share_asked_for_and_stays_the_same() -> None:
     ring = make()
-    held = [ring.held_out(f"c{i}", 0.1) for i in range(5000)]
+    held = [ring.held_out("c1", f"question {i}", 0.1) for i in range(5000)]
     assert 400 <= sum(held) <= 600
-    assert held == [ring.held_out(f"c{i}", 0.1) for i in range(5000)]
-    assert not any(ring.held_out(f"c{i}", 0.0) for i in range(100))
-    assert all(ring.held_out(f"c{i}", 1.0) for i in range(100))
+    assert held == [ring.held_out("c1", f"question {i}", 0.1) for i in range(5000)]
+    assert held != [ring.held_out("c2", f"question {i}", 0.1) for i in range(5000)]
+    assert not any(ring.held_out("c1", f"{i}", 0.0) for i in range(100))
+    assert all(ring.held_out("c1", f"{i}", 1.0) for i in range(100))
+    assert isinstance(ring.held_out("c1", None, 0.5), bool)
+    assert isinstance(ring.held_out("c1", "\ud800", 0.5), bool)
 
 
 def test_a_secret_of_the_wrong_length_is_refused() -> None:
