@@ -230,7 +230,9 @@ class MemoryStore:
             key, shape, amount, _, _ = line
             if shape.code == Lease.CODE:
                 states.append(None)
-                waits.append(self._lease_view(line, now_us)[2])
+                leases = self._leases.get(key)
+                free = not leases and shape.capacity > 0
+                waits.append(0 if free else self._lease_view(line, now_us)[2])
                 continue
             found = buckets.get(key)
             state = shape.fresh() if found is None else found[1]
@@ -252,7 +254,8 @@ class MemoryStore:
                 leases = self._leases.setdefault(key, {})
                 leases[reservation] = expires_us
                 marks.append(0)
-                views.append(new(View, (max(0, shape.capacity - len(leases)), LEASE_WAIT_US, wait)))
+                left = max(0, shape.capacity - len(leases))
+                views.append(new(View, (left, LEASE_WAIT_US, wait)))
                 continue
             mark, remaining, reset_us = shape.spend(state, now_us, amount)
             marks.append(mark)

@@ -185,10 +185,8 @@ class Sliding(Shape):
         return state[0]
 
     def wait_us(self, state: State, now_us: int, amount: int) -> int:
-        oldest = now_us // self.size_us - SLICES
-        while len(state) > 1 and state[1] < oldest:
-            state[0] -= state[2]
-            del state[1:3]
+        if len(state) > 1 and state[1] < now_us // self.size_us - SLICES:
+            self.used(state, now_us)
         if amount <= 0:
             return 0
         if amount > self.capacity:
@@ -196,17 +194,29 @@ class Sliding(Shape):
         excess = state[0] + amount - self.capacity
         return 0 if excess <= SLACK else self.room_in_us(state, now_us, excess)
 
+    def _left(self, used: float) -> int:
+        return max(0, math.floor(self.capacity - used + SLACK))
+
     def spend(self, state: State, now_us: int, amount: int) -> tuple[float, int, int]:
-        current: float = now_us // self.size_us
-        if len(state) > 1 and state[-2] >= current:  # also where the clock went back
-            current = state[-2]
-            state[-1] += amount
+        size_us = self.size_us
+        current: float = now_us // size_us
+        used = state[0] = state[0] + amount
+        if len(state) > 1:
+            first = state[1]
+            if state[-2] >= current:  # also where the clock went back
+                current = state[-2]
+                state[-1] += amount
+            elif amount > 0:
+                state += (current, amount)
         elif amount > 0:
+            first = current
             state += (current, amount)
-        state[0] += amount
-        left = math.floor(self.capacity - state[0] + SLACK)
-        reset_us = (int(state[1]) + SLICES + 1) * self.size_us - now_us if len(state) > 1 else 0
-        return current, max(0, left), reset_us
+        else:
+            return current, self._left(used), 0
+        left = self.capacity - used
+        if type(left) is not int or left < 0:
+            left = self._left(used)
+        return current, left, (int(first) + SLICES + 1) * size_us - now_us
 
     def room_in_us(self, state: State, now_us: int, excess: float) -> int:
         position = 1

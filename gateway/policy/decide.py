@@ -68,6 +68,7 @@ class PolicySet:
         self._groups: dict[tuple[Any, ...], tuple[tuple[Rule, ...], tuple[Rule, ...]]] = {}
         self._templates: dict[tuple[Any, ...], _Template] = {}
         self._plans: dict[tuple[Any, ...], Plan] = {}
+        self._exempted: dict[tuple[Any, ...], bool] = {}
         self._serial = 0
         self._exempts_from_analysis: Final = any("analysis" in exemption.spared for exemption in parts.exempt)
         self._personal_exemptions: Final = any(exemption.rule.personal for exemption in parts.exempt)
@@ -123,8 +124,15 @@ class PolicySet:
         """Whether the analysis must leave this account alone (an exemption from ``analysis``)."""
         if not self._exempts_from_analysis:
             return False
-        facts = RequestFacts(family=Family.OPENAI, route="", model="")
-        return "analysis" in self.spared(self.asked(identity, facts, NO_STANDING), identity)
+        key = (identity.org, identity.plan, identity.country, identity.verified, identity.declared_use)
+        known = None if self._personal_exemptions else self._exempted.get(key)
+        if known is None:
+            facts = RequestFacts(family=Family.OPENAI, route="", model="")
+            known = "analysis" in self.spared(self.asked(identity, facts, NO_STANDING), identity)
+            if len(self._exempted) >= _KEPT_GROUPS:
+                self._exempted.clear()
+            self._exempted[key] = known
+        return known
 
     def price_of(self, model: str) -> Price:
         """The price of the most exactly named model; nothing where none fits."""
