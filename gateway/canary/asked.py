@@ -25,8 +25,8 @@ _EXPLANATION = (
 )
 _ORDERS = re.compile(
     r"\s*(?:please )?(?:write|compose|create|generate|rewrite|classify|categori[sz]e|translate|convert|edit|make|come up|"
-    r"construct|develop|produce|design|draft|craft|add|remove|replace|insert|arrange|sort|find|calculate|compute|fill|"
-    r"complete|predict|assume|imagine|act|pretend|given|identify the|select|choose|invent|tell me a|tell a)\b",
+    r"construct|develop|produce|design|draft|craft|add|remove|replace|insert|arrange|sort|calculate|compute|fill|"
+    r"complete|assume|imagine|act|pretend|given|select|choose|invent|tell me a|tell a)\b",
     re.IGNORECASE,
 )
 _EXPLAINS = re.compile(
@@ -38,12 +38,12 @@ _EXPLAINS = re.compile(
 _NO_CLOSING = re.compile(
     r"\b(?:story|letter|e-?mail|essay|paragraphs?|sentences?|dialogue|speech|tweet|headline|title|slogan|caption|"
     r"conversation|one word|single word|words|only|recipe|review|blog|article|post|joke|riddle|advertisement|ad|script|"
-    r"tagline|jingle|scene|character|name|names|exactly|verse|product description|quiz|dish)\b",
+    r"tagline|jingle|scene|character|(?<!\A)names?|exactly|verse|product description|quiz|dish)\b",
     re.IGNORECASE,
 )
 _NO_BRIDGE = re.compile(
     r"\b(?:story|letter|e-?mail|sentences?|dialogue|tweet|headline|title|slogan|caption|conversation|one word|single word|"
-    r"words|only|recipe|joke|riddle|advertisement|ad|script|tagline|jingle|scene|character|name|names|exactly|verse|"
+    r"words|only|recipe|joke|riddle|advertisement|ad|script|tagline|jingle|scene|character|(?<!\A)names?|exactly|verse|"
     r"instructions?|steps|quiz|dish|news|fairy tale|diary|journal|summar\w+|plot|novel|movie|film|play|painting|experience|"
     r"feelings?|landscape|moment|you are|motivat\w+|following|given)\b",
     re.IGNORECASE,

@@ -25,7 +25,7 @@ special separate brief extra equal direct particular serious further specific ad
 broader better individual thoughtful more some enough explicit honest
 """
 _NOUNS = """
-attention thought consideration emphasis discussion explanation study analysis focus reflection treatment evaluation
+attention thought consideration emphasis discussion study analysis focus reflection treatment evaluation
 comment
 """
 BRIDGE = Frame(

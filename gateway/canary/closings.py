@@ -1,4 +1,4 @@
-"""Closings: one harmless last sentence, ``LEAD VERB a ADJECTIVE NOUN`` ("I hope this gives a clear overview.").
+"""Closings: one harmless last sentence, ``LEAD VERB a ADJECTIVE NOUN`` ("Overall this gives a clear picture.").
 
 Any combination reads as a plain closing and says nothing about the subject. All words are common ones, so that a
 filter of rare words does not find them. Written for this project.
@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from gateway.canary.sentences import Frame, Link
 
-_STARTS = "I hope|I trust|I think|I believe|I feel|Overall|Together|Ultimately|Generally|Clearly|Thus|Finally"
-LEADS: tuple[str, ...] = tuple(f"{start} {subject}" for start in _STARTS.split("|") for subject in ("this", "that"))
+_STARTS = """
+Overall Together Ultimately Generally Clearly Thus Finally Hopefully Altogether Broadly Basically Certainly Surely
+Naturally Perhaps Indeed
+"""
+LEADS: tuple[str, ...] = tuple(f"{start} {subject}" for start in _STARTS.split() for subject in ("this", "that"))
 _VERBS = """
-gives offers provides supplies brings makes forms conveys includes shows suggests represents creates produces
-contains remains becomes keeps holds leaves describes reflects yields sets
+gives offers provides supplies brings makes forms conveys presents delivers creates produces contains includes represents
+shows suggests leaves sets adds
 """
 _ADJECTIVES = """
-good clear useful helpful simple solid fair general basic practical balanced sound full quick short proper strong
-careful nice complete fresh great positive valuable meaningful comprehensive detailed rich wide close deep creative
+good clear useful helpful simple solid fair general basic practical balanced sound full quick short proper careful nice
+fresh great positive valuable meaningful rich deep plain broad first reasonable reliable decent complete
 """
 _NOUNS = """
-overview outline summary picture account guide view introduction description answer reference survey review
-foundation basis understanding start perspective reading map response direction background plan list idea sense
-example base report approach path
+overview outline summary picture account guide view introduction description answer reference review foundation basis
+understanding start perspective response background idea sense explanation impression insight framework look sketch note
+point grasp statement context
 """
 CLOSING = Frame(
     links=(

@@ -33,10 +33,11 @@ CARRIERS = (
 """Carriers that are written into replies, in the order of reports."""
 FORMS_SHARE, FORMS_SHARE_BESIDE = 0.024, 0.005
 """Part of a reply's words that slots may change; the second where sentences may be added, which say more a word."""
-SENTENCES_SHARE = 0.024
-"""Part of its words that closings and bridges may add, in the mean over keys. What is left of a fraction of a word, or
-of a sentence, is drawn by the key; so no kind of replies, however short, has more than 3 % of words changed."""
-_CLOSING_WORDS, _BRIDGE_WORDS = 6.5, 5.6
+CHANGED_SHARE = 0.029
+"""Part of its words that a reply may have changed and added, in the mean over keys: what the slots leave of it is the
+chance of a sentence, and what is left of a fraction of a word is drawn by the key. So replies of no kind and of no
+length have more than 3 % of words changed."""
+_CLOSING_WORDS, _BRIDGE_WORDS = 6.0, 5.6
 _CLOSING_MIN_WORDS = 40
 _BRIDGE_MIN_WORDS = 25
 _DRAWN_BY = 16
@@ -92,7 +93,7 @@ class MarkWriter:
         self._fraction: float | None = None
         self._changed = 0.0
         self._bridged = False
-        self._spent_words = 0
+        self._drawn_words = 0.0
         self._reader = Reader(self._choose, strict=True, between=self._bridge if self._may_bridge else None)
         self._recent = ""
         self._length = 0
@@ -152,9 +153,11 @@ class MarkWriter:
         return self._sentence(BRIDGE, last_word(last.lower()), at) + " " if self._bridged else ""
 
     def _adds(self, what: str, cost: float) -> bool:
-        """Whether the key draws a sentence of ``cost`` words here, from the words that no sentence was drawn from yet."""
-        words, self._spent_words = self._reader.words - self._spent_words, self._reader.words
-        return self._draw(what) < words * SENTENCES_SHARE / cost
+        """Whether the key draws a sentence of ``cost`` words here, from what is left of the words that may change."""
+        left = CHANGED_SHARE * self._reader.words - self._changed - self._drawn_words
+        chance = min(1.0, max(0.0, left / cost))
+        self._drawn_words += chance * cost
+        return self._draw(what) < chance
 
     def _close(self) -> str:
         """The closing sentence after an explanation that ends in plain prose, and not in a closing of its own."""
