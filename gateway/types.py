@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -256,10 +256,9 @@ class Amounts:
         return 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Balance:
+class Balance(NamedTuple):
     """A bucket as the store saw it at the decision. ``remaining`` >= 0; ``reset_s`` is how long until
-    something more can be spent (0: now).
+    something more can be spent (0: now). A tuple, because each request makes one a budget.
     """
 
     budget: Budget

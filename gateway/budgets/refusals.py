@@ -40,9 +40,10 @@ def shadowed(lines: Sequence[Line], decision: Decision) -> tuple[str, ...]:
 
 def balances(lines: Sequence[Line], decision: Decision) -> tuple[Balance, ...]:
     """What the caller may see: no cluster, no address, no shadow."""
+    new = tuple.__new__  # a NamedTuple's own is a function of Python
     return tuple(
         [
-            Balance(budget=line[1].budget, remaining=view[0], reset_s=view[1] / SECOND_US)
+            new(Balance, (line[1].budget, view[0], view[1] / SECOND_US))
             for line, view in zip(lines, decision.views, strict=True)
             if line[1].shown
         ]
