@@ -1,9 +1,10 @@
 """The memory store with a journal under it, so that a restart forgets nothing that was spent.
 
-Entries: ``["b", key, code, limit, size_us, ...state]`` a bucket after a change (no state: it is gone), and
+Entries (``journal``): ``["b", key, code, limit, size_us, ...state]`` a bucket after a change (no state: it is gone), and
 ``["o", id, [key, code, limit, size_us, amount, mark, floor], ...]`` a reservation (no rows: it is settled),
 ``["m", id, forgotten_at_us]`` a move that was done.
-A flush writes buckets before reservations: a torn end may keep a hold too much, never make room.
+A flush writes buckets before reservations: a torn end may keep a hold too much, never make room. A reservation that
+was opened and settled between two flushes is not written at all.
 
 Bounds: a kill loses the changes of at most the last ``FLUSH_S``. Reservations that were open then are settled at
 their floors at the next start. Leases are not kept: nobody holds one over a restart.
@@ -18,7 +19,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from gateway.budgets.core import Line
-from gateway.budgets.journal import Entry, Journal
+from gateway.budgets.journal import Entry, Journal, sync
 from gateway.budgets.memory import MemoryStore, Record
 from gateway.budgets.windows import Lease, revive
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from gateway.clock import Clock
 
 FLUSH_S = 0.1
-REWRITTEN_PER_FLUSH = 5_000
+REWRITTEN_PER_FLUSH = 1_000
+"""Some 2 ms of the event loop."""
 log = logging.getLogger(__name__)
 
 
@@ -44,6 +46,9 @@ class EmbeddedStore(MemoryStore):
         self._rewriting: Iterator[Entry] | None = None
         self._task: asyncio.Task[None] | None = None
         self._failing = False
+        self._written: set[str] = set()
+        """Reservations that are open in the journal."""
+        self._syncing: asyncio.Future[None] | None = None
         self.dirty = set()
         self.changed = set()
 
@@ -93,11 +98,12 @@ class EmbeddedStore(MemoryStore):
         keys, ids = self.dirty, self.changed
         self.dirty, self.changed = set(), set()
         try:
-            self._journal.append(self._entries(keys, ids))
+            self._journal.append(map(self._bucket_entry, keys), filter(None, map(self._other_entry, ids)))
         except OSError:
             self.dirty |= keys
             self.changed |= ids
-            self._rewriting = None
+            self._written |= ids  # what was written of them is not known; an end too many harms nothing
+            self._rewriting = self._syncing = None
             raise
         try:
             self._rewrite_on()
@@ -107,7 +113,15 @@ class EmbeddedStore(MemoryStore):
             raise
 
     def _rewrite_on(self) -> None:
-        """Begin a rewrite where it is time, or take the next step of one."""
+        """Begin a rewrite where it is time, or take the next step of one. A running store waits for no disk: the new
+        file is brought to it in another thread.
+        """
+        if self._syncing is not None:
+            if self._syncing.done():
+                syncing, self._syncing = self._syncing, None
+                syncing.result()
+                self._journal.end_rewrite()
+            return
         if self._journal.wants_rewrite:
             self._journal.begin_rewrite()
             self._rewriting = self._entries(list(self._buckets), [*self._moved, *self._open])
@@ -116,7 +130,15 @@ class EmbeddedStore(MemoryStore):
             self._journal.add_to_rewrite(piece)
             if not piece:
                 self._rewriting = None
-                self._journal.end_rewrite()
+                self._bring_to_disk()
+
+    def _bring_to_disk(self) -> None:
+        handle = self._journal.rewrite_handle()
+        if self._task is None:
+            sync(handle)
+            self._journal.end_rewrite()
+        else:
+            self._syncing = asyncio.get_running_loop().run_in_executor(None, sync, handle)
 
     async def _keep_flushing(self) -> None:
         while True:
@@ -138,7 +160,7 @@ class EmbeddedStore(MemoryStore):
             self._failing = False
 
     def _entries(self, keys: Iterable[str], ids: Iterable[str]) -> Iterator[Entry]:
-        return chain(map(self._bucket_entry, keys), map(self._other_entry, ids))
+        return chain(map(self._bucket_entry, keys), filter(None, map(self._other_entry, ids)))
 
     def _bucket_entry(self, key: str) -> Entry:
         found = self._buckets.get(key)
@@ -147,17 +169,24 @@ class EmbeddedStore(MemoryStore):
         shape, state = found
         return ["b", key, shape.code, shape.limit, shape.size_us, *state]
 
-    def _other_entry(self, name: str) -> Entry:
-        """A reservation or a move, whose ids never meet: a request's id has no colon, a move's has."""
+    def _other_entry(self, name: str) -> Entry | None:
+        """A reservation or a move, whose ids never meet: a request's id has no colon, a move's has. ``None``: a
+        reservation that is over and that the journal does not know.
+        """
         if name in self._moved:
             return ["m", name, self._moved[name]]
         record = self._open.get(name)
+        if record is None:
+            if name not in self._written:
+                return None
+            self._written.discard(name)
+            return ["o", name]
+        self._written.add(name)  # before it is: a write that fails half-way may have said it all the same
         entry: Entry = ["o", name]
-        if record is not None:
-            for line, amount, mark in zip(record.lines, record.amounts, record.marks, strict=True):
-                shape = line.shape
-                if shape.code != Lease.CODE:
-                    entry.append([line.key, shape.code, shape.limit, shape.size_us, amount, mark, line.floor])
+        for line, amount, mark in zip(record.lines, record.amounts, record.marks, strict=True):
+            shape = line.shape
+            if shape.code != Lease.CODE:
+                entry.append([line.key, shape.code, shape.limit, shape.size_us, amount, mark, line.floor])
         return entry
 
     def _take(self, entry: Entry, held: dict[str, Entry]) -> None:

@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 from gateway.budgets.core import Move
 from gateway.budgets.embedded import EmbeddedStore
+from gateway.budgets.journal import sync
 from gateway.clock import ManualClock
 from gateway.types import Amounts, Unit
 from tests.budgets.helpers import BUCKET, CALENDAR, DAY_S, LEASE, START_S, budget, charge, lines, requests
@@ -267,3 +270,74 @@ def test_a_rewrite_that_a_full_disk_cut_never_replaces_the_whole_file(
         spend(store, f"r{number}", 0)
         store.flush()
     assert left(opened(tmp_path))[:5] == [8] * 5
+
+
+def test_a_reservation_that_is_over_before_the_next_flush_is_not_written_and_one_that_was_is_ended(
+    tmp_path: Path,
+) -> None:
+    store = opened(tmp_path)
+    spend(store, "short", 1)
+    spend(store, "long", 2, settled=False)
+    store.flush()
+    path = tmp_path / "budgets.journal"
+    assert (b'"short"' in path.read_bytes(), b'"long"' in path.read_bytes()) == (False, True)
+    store.settle_now("long", lines(ALL, requests(2)), store.now_us())
+    store.flush()
+    assert left(opened(tmp_path))[:5] == [6] * 5  # not settled again at its floor of 1
+
+
+@pytest.mark.parametrize("room", [0, 1, 30, 100, 200])
+def test_the_end_of_a_reservation_that_a_full_disk_did_not_take_is_written_later(tmp_path: Path, room: int) -> None:
+    store = opened(tmp_path)
+    spend(store, "r1", 5, settled=False)
+    store.flush()
+    store.settle_now("r1", lines(ALL, requests(4)), store.now_us())
+    disk = store._journal._file = SmallDisk(store._journal._file, room)  # type: ignore[assignment]
+    with pytest.raises(OSError, match="No space"):
+        store.flush()
+    disk.room = 1 << 20
+    store.flush()
+    assert left(opened(tmp_path))[:5] == [5] * 5
+    store._journal.close()
+
+
+def test_a_journal_of_one_entry_a_line_is_still_read(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    spend(store, "r1", 4)
+    store.flush()
+    path = tmp_path / "budgets.journal"
+    rows = [entry for line in path.read_bytes().splitlines() for entry in orjson.loads(line)]
+    path.write_bytes(b"".join([orjson.dumps(row) + b"\n" for row in rows]))
+    assert left(opened(tmp_path))[:5] == [5] * 5
+
+
+async def test_a_running_store_rewrites_its_journal_without_waiting_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.budgets.journal.COMPACT_MIN_BYTES", 1)
+    monkeypatch.setattr("gateway.budgets.embedded.FLUSH_S", 3600.0)
+    disk, synced_in = threading.Event(), []
+
+    def slow_sync(handle: int) -> None:
+        synced_in.append(threading.current_thread())
+        assert disk.wait(10)
+        sync(handle)
+
+    store = EmbeddedStore(ManualClock(START_S), tmp_path)
+    await store.open()
+    monkeypatch.setattr("gateway.budgets.embedded.sync", slow_sync)
+    before = (tmp_path / "budgets.journal").stat().st_ino
+    for number in range(5):
+        spend(store, f"r{number}", 1)
+        store.flush()
+    assert synced_in != [threading.current_thread()]
+    assert (tmp_path / "budgets.journal").stat().st_ino == before
+    assert store._syncing is not None
+    syncing = store._syncing
+    disk.set()
+    await syncing
+    store.flush()
+    assert (tmp_path / "budgets.journal").stat().st_ino != before
+    assert len(synced_in) == 1
+    await store.aclose()
+    assert left(opened(tmp_path))[:5] == [4] * 5
