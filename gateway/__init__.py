@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("worker",),
     ("recording",),
     ("rooms",),
+    ("fields", "refusing"),
     ("guard",),
     ("proxy",),
     ("app",),

@@ -19,8 +19,8 @@ ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 BODY_FOLLOWS = "distillguard.body_follows"
 """In ``http.response.start``: the whole body comes with the next message, so that both can go out in one write."""
 
-WATCH_KEY = "distillguard.watch"
-"""Where the scope has the server's ``Watch``, if the server has one."""
+CALLER_KEY = "distillguard.caller"
+"""Where the scope has the ``Caller``, under a server that knows it."""
 
 SLOWEST_BODY_BYTES_PER_S = 16 * 1024
 """A body that is slower for longer than the time-out is not read on: some 128 kbit/s."""
@@ -42,6 +42,13 @@ class Watch(Protocol):
 
     def cancelled(self) -> bool:
         """Whether the cancellation that was just caught is the watch's own, and nobody else's as well."""
+
+
+class Caller(Watch, Protocol):
+    """What our own server knows of a caller besides ASGI, so that nothing has to be waited for to learn it."""
+
+    def whole_body(self, max_bytes: int) -> bytes | None:
+        """The request's body, once, where all of it is there and it is not larger; else nothing happens."""
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:
@@ -71,15 +78,13 @@ def declared_length(headers: Headers) -> int | None:
     return int(value) if value is not None and value.isdigit() else None
 
 
-async def read_body(receive: Receive, headers: Headers, *, max_bytes: int, timeout_s: float) -> bytes:
+async def read_body(receive: Receive, *, max_bytes: int, timeout_s: float) -> bytes:
     """The whole request body.
 
-    Raises RequestRefused 413 as soon as more than ``max_bytes`` are declared or seen, without reading
-    on; 408 when after ``timeout_s`` seconds it has come slower than ``SLOWEST_BODY_BYTES_PER_S``.
+    Raises RequestRefused 413 as soon as more than ``max_bytes`` are seen, without reading on; 408 when after
+    ``timeout_s`` seconds it has come slower than ``SLOWEST_BODY_BYTES_PER_S``.
     Raises ClientDisconnected when the caller goes away first.
     """
-    if (declared_length(headers) or 0) > max_bytes:
-        raise RequestRefused(too_large(max_bytes))
     message = await _first_message(receive, timeout_s)
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False):

@@ -2,7 +2,7 @@
 
 uvicorn's cycle with the manners of an API gateway and fewer steps: a reply whose body is at hand goes out in one
 write with its head; HTTP/1.0 gets no chunks (RFC 9112, section 6.3); nothing waits where nothing is to be waited
-for. It is the ``asgi.Watch`` over its caller too, so that a watch costs no task.
+for. It is the ``asgi.Caller`` too, so that a body that is there and a watch over the connection cost no task.
 
 Invariants: a head and a body are written once, in that order; a reply is never longer or shorter than it declared;
 no field can end its line early.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from gateway.asgi import BODY_FOLLOWS, WATCH_KEY
+from gateway.asgi import BODY_FOLLOWS, CALLER_KEY
 
 if TYPE_CHECKING:
     import logging
@@ -73,7 +73,7 @@ class Cycle(RequestResponseCycle):
         self.logger = line.logger
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = expects_100
-        scope[WATCH_KEY] = self
+        scope[CALLER_KEY] = self
 
     def begin(self, app: ASGIApp) -> None:
         """Answer in a task of its own; the server waits for those that are open when it stops."""
@@ -88,7 +88,7 @@ class Cycle(RequestResponseCycle):
             self.logger.exception("Exception in ASGI application")
         finally:
             self.line.tasks.discard(self._task)
-            del self.scope[WATCH_KEY]  # type: ignore[misc]  # else only the garbage collector would free the two
+            del self.scope[CALLER_KEY]  # type: ignore[misc]  # else only the garbage collector would free the two
         if self.response_complete or self.disconnected:
             return
         if self.response_started:
@@ -134,7 +134,16 @@ class Cycle(RequestResponseCycle):
         body, self.body = self.body, b""
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
-    # The watch over the caller: see ``asgi.Watch``.
+    # What else is known of the caller: see ``asgi.Caller``.
+
+    def whole_body(self, max_bytes: int) -> bytes | None:
+        """The body, once, where all of it has come."""
+        if self.more_body or self.disconnected or len(self.body) > max_bytes:
+            return None
+        body, self.body, self._news = self.body, b"", False
+        self.waiting_for_100_continue = False
+        self.flow.resume_reading()
+        return body
 
     def start(self) -> bool:
         """Cancel the task from now on when the connection is lost; False where it is lost already."""

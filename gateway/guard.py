@@ -15,26 +15,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.asgi import (
-    BODY_FOLLOWS,
-    Pinger,
-    drain,
-    header,
-    read_body,
-    received_path,
-    send_answer,
-    too_large,
-    worth_draining,
-)
-from gateway.dialects import (
-    PING,
-    allowed_methods,
-    budget_headers,
-    error_event,
-    family_of,
-    metered_encodings,
-    write_refusal,
-)
+from gateway.asgi import BODY_FOLLOWS, CALLER_KEY, Pinger, declared_length, header, read_body, received_path, too_large
+from gateway.dialects import PING, allowed_methods, error_event, write_refusal
 from gateway.errors import (
     ClientDisconnected,
     ConfigError,
@@ -43,24 +25,32 @@ from gateway.errors import (
     StoreError,
     UpstreamBroken,
     UpstreamError,
-    UpstreamTimeout,
 )
-from gateway.identity import ATTRIBUTION_HEADERS, CREDENTIAL_HEADERS
+from gateway.fields import to_caller, to_upstream
+from gateway.refusing import (
+    BROKEN,
+    CUT,
+    INTERNAL,
+    UNAVAILABLE,
+    refuse_unopened,
+    send_refusal,
+    unsupported,
+    upstream_failure,
+)
 from gateway.rooms import Rooms
 from gateway.settings import Settings
-from gateway.types import Family, Outcome, Refusal, RefusalKind
+from gateway.types import Outcome, RefusalKind
 
 if TYPE_CHECKING:
-    from gateway.asgi import ASGIApp, Message, Receive, Scope, Send
+    from gateway.asgi import ASGIApp, Caller, Message, Receive, Scope, Send
     from gateway.pipeline import Exchange
-    from gateway.types import Headers
+    from gateway.types import Headers, Refusal
 
 log = logging.getLogger("gateway.guard")
 
 UPSTREAM_KEY = "distillguard.upstream"
 """Where the scope tells the reverse proxy which upstream the policy chose."""
 
-_OUR_LIMIT_HEADERS = (b"x-ratelimit-", b"anthropic-ratelimit-", b"ratelimit")
 _SERVER_ERROR = 500
 
 
@@ -78,12 +68,13 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Guard http; refuse websockets; pass lifespan through, with the rooms opened before the app."""
         if scope["type"] == "http":
-            try:
-                await self.rooms.start()
-            except DistillguardError as error:
-                log.error("cannot start", extra={"error": str(error)})  # noqa: TRY400 - no trace wanted
-                await _refuse_unopened(scope, send)
-                return
+            if not self.rooms.is_open:
+                try:
+                    await self.rooms.start()
+                except DistillguardError as error:
+                    log.error("cannot start", extra={"error": str(error)})  # noqa: TRY400 - no trace wanted
+                    await refuse_unopened(scope, send)
+                    return
             await _Call(self.app, self.rooms, scope, receive, send).run()
         elif scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
@@ -116,6 +107,7 @@ class _Call:
 
     __slots__ = (
         "app",
+        "body",
         "exchange",
         "finished",
         "headers",
@@ -140,6 +132,8 @@ class _Call:
         self.headers: Headers = list(scope["headers"])
         self.exchange: Exchange = rooms.pipeline.open(scope["method"], received_path(scope), self.headers)
         self.pinger: Pinger | None = None
+        self.body: bytes | None = None
+        """What the app is still to receive of the request."""
         self.received_bytes = 0
         self.started = False
         self.finished = False
@@ -165,10 +159,10 @@ class _Call:
         except UpstreamError as error:
             log.warning("upstream failed", extra={"request": exchange.id, "error": str(error)})
             exchange.outcome = Outcome.UPSTREAM_FAILED
-            await self._refuse(_upstream_failure(error))
+            await self._refuse(upstream_failure(error))
         except StoreError as error:
             log.error("store failed", extra={"request": exchange.id, "error": str(error)})  # noqa: TRY400 - no trace wanted
-            await self._refuse(_UNAVAILABLE)
+            await self._refuse(UNAVAILABLE)
         except asyncio.CancelledError:  # the server shuts down, or watches the caller's connection itself
             await self._cut()
             raise
@@ -186,24 +180,25 @@ class _Call:
             return
         self.exchange.outcome = Outcome.DISCONNECTED
         if self.started:
-            await self._refuse(_CUT)
+            await self._refuse(CUT)
 
     async def _fail(self) -> None:
         if self.finished:  # what the app does after its reply (background tasks) is its own affair
             self._note_answered()
             return
         self.exchange.outcome = Outcome.FAILED
-        await self._refuse(_INTERNAL)
+        await self._refuse(INTERNAL)
 
     async def _answer(self) -> None:
         pipeline, exchange = self.rooms.pipeline, self.exchange
         pipeline.recognise(exchange, self.headers, self.scope.get("client"))
+        length: int | None = None
         if exchange.route is None:
             await pipeline.admit_passed_through(exchange)
             receive: Receive = self._limited_receive
-            length: int | None = None
         else:
-            receive, length = await self._admit()
+            length = await self._admit()
+            receive = self._receive_again
         exchange.sent_upstream = True
         await self.app(self._forwarded(length), receive, self._reply)
         if not self.finished:
@@ -218,36 +213,38 @@ class _Call:
         if exchange.outcome is Outcome.FAILED:
             exchange.outcome = Outcome.UPSTREAM_FAILED if exchange.status >= _SERVER_ERROR else Outcome.ANSWERED
 
-    async def _admit(self) -> tuple[Receive, int | None]:
-        settings, exchange = self.rooms.settings, self.exchange
-        assert exchange.route is not None
+    async def _admit(self) -> int | None:
+        """Read the request and decide; the length of the body that is forwarded, where it was changed."""
+        exchange = self.exchange
         body = b""
-        if exchange.route.has_body:
-            if (encoding := header(self.headers, b"content-encoding")) not in (None, b"", b"identity"):
-                raise RequestRefused(_unsupported(encoding or b""))
-            body = await read_body(
-                self.receive, self.headers, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
-            )
+        if exchange.route is not None and exchange.route.has_body:
+            body = await self._read()
             self.whole = True
-        forwarded = await self.rooms.pipeline.admit(exchange, body)
+        self.body = forwarded = await self.rooms.pipeline.admit(exchange, body)
         if exchange.plan is not None and exchange.plan.delay_s > 0:
             await asyncio.sleep(exchange.plan.delay_s)
-        return self._replay(forwarded), None if forwarded is body else len(forwarded)
+        return None if forwarded is body else len(forwarded)
 
-    def _replay(self, body: bytes) -> Receive:
+    async def _read(self) -> bytes:
+        """The body: at once where the server has all of it, else as it comes."""
+        settings = self.rooms.settings
+        if (encoding := header(self.headers, b"content-encoding")) not in (None, b"", b"identity"):
+            raise RequestRefused(unsupported(encoding or b""))
+        if (declared_length(self.headers) or 0) > settings.max_body_bytes:
+            raise RequestRefused(too_large(settings.max_body_bytes))
+        caller: Caller | None = self.scope.get(CALLER_KEY)
+        if caller is not None and (body := caller.whole_body(settings.max_body_bytes)) is not None:
+            return body
+        return await read_body(self.receive, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+
+    async def _receive_again(self) -> Message:
         """The body again for the app, then whatever comes from the caller: its disconnect."""
-        pending = True
-
-        async def receive() -> Message:
-            nonlocal pending
-            if pending:
-                pending = False
-                return {"type": "http.request", "body": body, "more_body": False}
-            message = await self.receive()
-            self.left = message["type"] == "http.disconnect" and not self.finished
-            return message
-
-        return receive
+        body, self.body = self.body, None
+        if body is not None:
+            return {"type": "http.request", "body": body, "more_body": False}
+        message = await self.receive()
+        self.left = message["type"] == "http.disconnect" and not self.finished
+        return message
 
     async def _limited_receive(self) -> Message:
         """A passed-through body, unread, but not larger than any other."""
@@ -265,27 +262,14 @@ class _Call:
     def _forwarded(self, length: int | None) -> Scope:
         """The scope for the app: the caller's, with its credential replaced where it is ours."""
         exchange, rooms = self.exchange, self.rooms
-        drop = ATTRIBUTION_HEADERS
         identity = exchange.identity
-        if rooms.identities.strict if identity is None else not identity.own_credential:
-            drop = drop | CREDENTIAL_HEADERS
-        if length is not None or (exchange.route is not None and not exchange.route.has_body):
-            drop = drop | _LENGTH
-        if exchange.route is not None:
-            drop = drop | _ENCODINGS
-        headers = [field for field in self.headers if field[0] not in drop]
-        if length is not None:
-            headers.append((b"content-length", b"%d" % length))
-        if exchange.rewrites:
-            headers.append((b"accept-encoding", b"identity"))
-        elif exchange.route is not None:
-            headers += [(name, metered_encodings(value)) for name, value in self.headers if name == b"accept-encoding"]
-        if identity is not None and not identity.own_credential and (key := rooms.upstream_credential(exchange)):
-            headers.append(
-                (b"x-api-key", key) if exchange.family is Family.ANTHROPIC else (b"authorization", b"Bearer " + key)
-            )
+        key: bytes | None = None
+        if identity is not None and not identity.own_credential:
+            key = rooms.upstream_credential(exchange)
+        elif identity is None and rooms.identities.strict:
+            key = b""
         scope = dict(self.scope)
-        scope["headers"] = headers
+        scope["headers"] = to_upstream(exchange, key, length)
         scope["extensions"] = {}  # a reply sent by the server behind our back could not be metered
         scope[UPSTREAM_KEY] = rooms.upstream_of(exchange)
         return scope
@@ -293,64 +277,52 @@ class _Call:
     async def _reply(self, message: Message) -> None:
         """What the app answers, metered on its way to the caller."""
         kind = message["type"]
+        if kind == "http.response.body":
+            more: bool = message.get("more_body", False)
+            body: bytes = message.get("body", b"")
+            reader = self.exchange.reader
+            if reader is not None:
+                body = reader.feed(body)
+                if not more:
+                    body = self._ending(body)
+                if not more or reader.ended:
+                    await self.rooms.pipeline.settle(self.exchange)
+                if more and not body:
+                    return
+            if self.exchange.first_byte_s is None:
+                self.rooms.pipeline.note_first_byte(self.exchange)
+            await self._pass({"type": kind, "body": body, "more_body": more})
+            self.finished = not more
+            return
         if self.too_large and not self.started:
             raise RequestRefused(too_large(self.rooms.settings.max_body_bytes))
         if kind == "http.response.start":
-            await self._reply_start(message)
-        elif kind == "http.response.body":
-            await self._reply_body(message.get("body", b""), more=message.get("more_body", False))
-        else:
-            await self._pass(message)
+            message = self._reply_head(message)
+        await self._pass(message)
 
-    async def _reply_start(self, message: Message) -> None:
+    def _reply_head(self, message: Message) -> Message:
         exchange = self.exchange
         headers: Headers = list(message.get("headers", ()))
         reader = self.rooms.pipeline.read_reply(exchange, message["status"], headers)
         if reader is not None:
-            headers = self._marked_headers(headers, keep_length=reader.passes_bytes)
+            headers = to_caller(exchange, headers, keep_length=reader.passes_bytes)
             if reader.is_stream and (interval_s := self.rooms.settings.ping_interval_s) > 0:
                 plain = header(headers, b"content-encoding") is None and header(headers, b"content-length") is None
                 self.pinger = Pinger(self._ping, interval_s) if plain else None
         self.started = True
         follows = message.get(BODY_FOLLOWS, False)
-        await self._pass(
-            {"type": "http.response.start", "status": message["status"], "headers": headers, BODY_FOLLOWS: follows}
-        )
+        return {"type": message["type"], "status": message["status"], "headers": headers, BODY_FOLLOWS: follows}
 
-    def _marked_headers(self, headers: Headers, *, keep_length: bool) -> Headers:
-        """The reply's headers with our request id and budgets in place of the upstream account's."""
+    def _ending(self, body: bytes) -> bytes:
+        """The last bytes of a reply: with an error event where it was a stream that did not come to its end."""
         exchange = self.exchange
-        balances = exchange.grant.balances if exchange.grant else ()
-        kept = [
-            field
-            for field in headers
-            if (keep_length or field[0] != b"content-length")
-            and not (balances and field[0].startswith(_OUR_LIMIT_HEADERS))
-        ]
-        name = b"request-id" if exchange.family is Family.ANTHROPIC else b"x-request-id"
-        if header(kept, name) is None:
-            kept.append((name, exchange.id.encode()))
-        kept.append((b"x-distillguard-request-id", exchange.id.encode()))
-        kept += budget_headers(exchange.family, balances, exchange.started_at)
-        return kept
-
-    async def _reply_body(self, body: bytes, *, more: bool) -> None:
-        exchange, pipeline = self.exchange, self.rooms.pipeline
         reader = exchange.reader
-        if reader is not None:
-            body = reader.feed(body)
-            if not more:
-                body += reader.finish()
-                if reader.is_stream and not reader.ended:
-                    exchange.outcome = Outcome.UPSTREAM_FAILED
-                    body += self._error_event(_BROKEN)
-            if not more or reader.ended:
-                await pipeline.settle(exchange)
-            if more and not body:
-                return
-        pipeline.note_first_byte(exchange)
-        await self._pass({"type": "http.response.body", "body": body, "more_body": more})
-        self.finished = not more
+        assert reader is not None
+        body += reader.finish()
+        if reader.is_stream and not reader.ended:
+            exchange.outcome = Outcome.UPSTREAM_FAILED
+            body += self._error_event(BROKEN)
+        return body
 
     async def _pass(self, message: Message) -> None:
         """Send to the caller; a connection that is gone is a disconnect, whatever the server calls it."""
@@ -391,21 +363,9 @@ class _Call:
             body = b""
         await self.rooms.pipeline.settle(exchange)
         try:
-            await self._send_refusal(status, headers, body)
+            await send_refusal(self.receive, self.send, self.headers, (status, headers, body), whole=self.whole)
         except (OSError, ClientDisconnected):
             return
-
-    async def _send_refusal(self, status: int, headers: Headers, body: bytes) -> None:
-        if not self.whole and worth_draining(self.headers):
-            if (header(self.headers, b"content-length") or b"0") != b"0":
-                await drain(self.receive)
-            self.whole = True
-        if self.whole:
-            await send_answer(self.send, status, headers, body)
-            return
-        await send_answer(self.send, status, [*headers, (b"connection", b"close")], body, more_body=True)
-        await drain(self.receive)
-        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _break_off(self, refusal: Refusal) -> None:
         """End a reply that cannot be ended well: a stream says so, anything else is cut visibly."""
@@ -420,33 +380,3 @@ class _Call:
             )
         except ClientDisconnected:
             return
-
-
-def _upstream_failure(error: UpstreamError) -> Refusal:
-    if isinstance(error, UpstreamTimeout):
-        return Refusal(kind=RefusalKind.UPSTREAM_TIMEOUT, message="The model server did not answer in time.")
-    return Refusal(kind=RefusalKind.UPSTREAM_FAILED, message="The model server could not be reached or broke off.")
-
-
-async def _refuse_unopened(scope: Scope, send: Send) -> None:
-    """Answer a request that came while the rooms cannot be opened, in its dialect; nothing is written down."""
-    family = family_of(received_path(scope), list(scope["headers"]))
-    status, headers, body = write_refusal(family, _UNAVAILABLE, request_id="unopened", now_s=0.0)
-    await send_answer(send, status, [*headers, (b"connection", b"close")], body)
-
-
-def _unsupported(encoding: bytes) -> Refusal:
-    return Refusal(
-        kind=RefusalKind.UNSUPPORTED,
-        message=f"Content-Encoding {encoding.decode('latin-1')[:40]!r} is not supported for requests; send plain JSON.",
-    )
-
-
-_BROKEN = Refusal(kind=RefusalKind.UPSTREAM_FAILED, message="The model server broke off its reply.")
-_INTERNAL = Refusal(kind=RefusalKind.INTERNAL, message="The gateway failed to process the request.")
-_UNAVAILABLE = Refusal(
-    kind=RefusalKind.UNAVAILABLE, message="The gateway is temporarily unable to process the request.", retry_after_s=5.0
-)
-_CUT = Refusal(kind=RefusalKind.UNAVAILABLE, message="The gateway is shutting down; send the request again.")
-_LENGTH = frozenset({b"content-length", b"transfer-encoding"})
-_ENCODINGS = frozenset({b"accept-encoding"})

@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.asgi import BODY_FOLLOWS, WATCH_KEY, declared_length, received_path
+from gateway.asgi import BODY_FOLLOWS, CALLER_KEY, declared_length, received_path
 from gateway.errors import ClientDisconnected, UpstreamUnreachable
 from gateway.guard import UPSTREAM_KEY
 from gateway.upstream import origin_of
@@ -63,7 +63,7 @@ class ReverseProxy:
         piece: bytes = first.get("body", b"")
         body = _BodyStream(piece, receive) if first.get("more_body", False) else piece
         origin = self._origin(scope.get(UPSTREAM_KEY))
-        watch: Watch = scope.get(WATCH_KEY) or _ReceiveWatch(receive, body)
+        watch: Watch = scope.get(CALLER_KEY) or _ReceiveWatch(receive, body)
         reply: Reply | None = None
         if not watch.start():
             raise ClientDisconnected("the caller closed the connection before its request was forwarded")

@@ -67,6 +67,11 @@ class Rooms:
         self.analysis: AnalysisChild | SharedAnalysis | None = None
         self.recorder: Recorder | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether ``start`` has nothing to do."""
+        return self._closing is not None
+
     async def start(self) -> None:
         """Open the rooms; at once where they are open.
 
