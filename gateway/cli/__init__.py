@@ -19,6 +19,7 @@ VERBS = {
     "demo": "gateway.cli.demo",
     "policy": "gateway.cli.policy",
     "replay": "gateway.cli.replay",
+    "recordings": "gateway.cli.recordings",
     "analyze": "gateway.cli.analyze",
     "keys": "gateway.cli.keys",
     "clusters": "gateway.cli.clusters",

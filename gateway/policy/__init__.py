@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gateway.policy.decide import PolicySet
 from gateway.policy.load import check_policies, load_policies, shipped_policies
-from gateway.policy.parts import AnalysisPolicy, CustomerPlan, PassThrough, RecordingPolicy, UpstreamSpec
+from gateway.policy.parts import AnalysisPolicy, CustomerPlan, PassThrough, RecordingPolicy, SamplesPolicy, UpstreamSpec
 from gateway.policy.watch import PolicyWatcher
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "PolicySet",
     "PolicyWatcher",
     "RecordingPolicy",
+    "SamplesPolicy",
     "UpstreamSpec",
     "check_policies",
     "load_policies",

@@ -26,26 +26,21 @@ from gateway.policy.parts import (
     Parts,
     PassThrough,
     RecordingPolicy,
+    SamplesPolicy,
     UpstreamSpec,
+    is_key,
 )
 from gateway.policy.rules import Effect, Match, Rule
 from gateway.settings import Secret, check_url
 from gateway.types import Budget, Level, Price, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from gateway.policy.language import (
-        EffectSpec,
-        ExemptSpec,
-        MatchSpec,
-        RefuseSpec,
-        RuleSpec,
-        StandingSpec,
-        UpstreamFileSpec,
-    )
     from gateway.policy.rules import Place
     from gateway.policy.source import Path
+    from gateway.policy.spec_rules import EffectSpec, ExemptSpec, MatchSpec, RefuseSpec, RuleSpec, StandingSpec
+    from gateway.policy.spec_servers import SamplesSpec, UpstreamFileSpec
 
 
 @dataclass(slots=True)
@@ -176,6 +171,7 @@ class _Compiler(Joiner):
             mark=bool(spec.mark),
             carriers=spec.carriers or (),
             holdout=spec.holdout or 0.0,
+            sample=bool(spec.sample),
             max_output_tokens=spec.max_output_tokens,
             max_choices=spec.max_choices,
             drop_logprobs=bool(spec.drop_logprobs),
@@ -242,6 +238,7 @@ class _Compiler(Joiner):
             mark=spec.mark,
             carriers=spec.carriers or (),
             holdout=spec.holdout or 0.0,
+            sample=spec.sample,
             max_output_tokens=spec.max_output_tokens,
             max_choices=spec.max_choices,
             drop_logprobs=spec.drop_logprobs,
@@ -300,16 +297,43 @@ class _Compiler(Joiner):
                 families=self.single("analysis.families", 2),
                 horizon_s=self.single("analysis.horizon", 45 * 86_400.0),
             ),
-            recording=RecordingPolicy(
-                full=self.single("recording.bodies", "sketch") == "full",
-                retention_s=self.single("recording.retention", 30 * 86_400.0),
-            ),
+            recording=self.recording(),
             hash=hash_of(self.files),
             places=self._places(),
         )
         if self.errors:
             raise FileErrors(self.errors)
         return parts
+
+    def recording(self) -> RecordingPolicy:
+        """What is kept; an error where something says ``sample`` and nothing says under which key, for how long."""
+        spec: SamplesSpec | None = self.single("recording.samples", None)
+        retention_s = self.single("recording.retention", 30 * 86_400.0)
+        if spec is None:
+            for file, where in self._sampling():
+                said = "got sample, expected recording.samples too: under which key samples are kept, and for how long"
+                self.wrong(file, where, said)
+            return RecordingPolicy(retention_s=retention_s)
+        file = next(file for file in self.files if file.model.recording.samples is not None)
+        path: Path = ("recording", "samples", "key")
+        key = self.resolved(file, path, spec.key) or ""
+        if self.environ is not None and self.environ.get(spec.key[2:-1]) and not is_key(key):
+            said = "got a key of another form, expected 32 bytes in base64: distillguard recordings keygen prints one"
+            self.wrong(file, path, said)
+        return RecordingPolicy(
+            retention_s=retention_s, samples=SamplesPolicy(key=Secret(key), retention_s=spec.retention)
+        )
+
+    def _sampling(self) -> Iterator[tuple[ReadFile, Path]]:
+        """Where requests are said to be kept in full."""
+        for file in self.files:
+            for index, rule in enumerate(file.model.rules):
+                if rule.then.sample:
+                    yield file, ("rules", index, "then", "sample")
+            for level in ("watch", "suspect", "confirmed"):
+                standing = getattr(file.model.standings, level)
+                if standing is not None and standing.sample:
+                    yield file, ("standings", level, "sample")
 
     def _places(self) -> dict[str, Place]:
         """Where budgets, plans and the kill switch stand."""

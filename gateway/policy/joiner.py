@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.errors import FileError
-    from gateway.policy.language import BudgetSpec, PolicyFile
+    from gateway.policy.language import PolicyFile
     from gateway.policy.source import Document, Path
+    from gateway.policy.spec_plans import BudgetSpec
 
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _UNIT_WORDS = {

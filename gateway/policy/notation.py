@@ -121,6 +121,18 @@ def parse_duration(text: object) -> float:
     return float(found["number"]) * _SECONDS[found["unit"]]
 
 
+LEAST_RETENTION_S, MOST_RETENTION_S = 3_600.0, 3_660 * 86_400.0
+"""An hour is what is written before a file is closed; ten years are more than any limitation period."""
+
+
+def parse_retention(text: object) -> float:
+    """Seconds of a duration of at least an hour and ten years at most. Raises ValueError for anything else."""
+    seconds = parse_duration(text)
+    if not LEAST_RETENTION_S <= seconds <= MOST_RETENTION_S:
+        raise ValueError(f"got {text!r}, expected a retention from 1h to 3660d (ten years)")
+    return seconds
+
+
 def parse_share(text: object) -> float:
     """0 to 1 for ``0%`` to ``100%``. Raises ValueError for anything else."""
     if isinstance(text, str) and text.strip().endswith("%"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.settings import Secret
     from gateway.types import Budget, Level, Price
 
-EXEMPTIONS: Final = frozenset(("marks", "budgets", "caps", "delay", "refusal", "analysis"))
+EXEMPTIONS: Final = frozenset(("marks", "budgets", "caps", "delay", "refusal", "samples", "analysis"))
 """What somebody can be exempt from; ``caps`` are the lowered caps and the fields withheld."""
 
 
@@ -50,11 +51,19 @@ class AnalysisPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordingPolicy:
-    """What is kept of live traffic where it is recorded: sketches of bodies, or bodies in full."""
+class SamplesPolicy:
+    """How requests are kept in full: sealed with ``key`` (32 bytes in base64), for ``retention_s``."""
 
-    full: bool = False
+    key: Secret
+    retention_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingPolicy:
+    """What is kept of live traffic where it is recorded: sketches, and with ``samples`` some requests in full."""
+
     retention_s: float = 30 * 86_400.0
+    samples: SamplesPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +106,14 @@ class Parts:
     hash: str = ""
     places: Mapping[str, Place] = field(default_factory=dict)
     """Where budgets (by name) and plans (as ``plan NAME``) stand in the files."""
+
+
+def is_key(text: str) -> bool:
+    """Whether ``text`` is a key of samples: 32 bytes in base64."""
+    try:
+        return len(base64.b64decode(text, validate=True)) == 32  # noqa: PLR2004 - AES-256
+    except ValueError:
+        return False
 
 
 def all_budgets(parts: Parts) -> tuple[Budget, ...]:

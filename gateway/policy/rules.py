@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import cel
 
     from gateway.policy.conditions import Condition, Values
-    from gateway.policy.language import MatchSpec
+    from gateway.policy.spec_rules import MatchSpec
     from gateway.types import Budget, Identity, RequestFacts
 
 Specificity: TypeAlias = tuple[int, int, int]
@@ -128,6 +128,7 @@ class Effect:
     mark: bool = False
     carriers: tuple[str, ...] = ()
     holdout: float = 0.0
+    sample: bool = False
     max_output_tokens: int | None = None
     max_choices: int | None = None
     drop_logprobs: bool = False

@@ -69,7 +69,7 @@ def test_an_explanation_is_plain_json() -> None:
     told = explain(policies_of(TEXT), caller(declared_use="evaluation"), asks(), standing("suspect"), 0.0)
     found = json.loads(json.dumps(told.to_dict()))
     assert found["decision"] == "allow"
-    assert found["exempt_from"] == ["analysis", "budgets", "caps", "delay", "marks", "refusal"]
+    assert found["exempt_from"] == ["analysis", "budgets", "caps", "delay", "marks", "refusal", "samples"]
 
 
 def test_what_is_left_is_shown_where_a_store_was_asked() -> None:
