@@ -29,8 +29,13 @@ if TYPE_CHECKING:
     from gateway.canary.prompts import Question
 
 MAX_ANSWER_TOKENS = 400
+"""At first: about 250 words. A server whose tokens are shorter cuts its answers and says so (``length``); then it is given
+more, up to ``MOST_ANSWER_TOKENS``, as a reply's last sentence says most.
+"""
+MOST_ANSWER_TOKENS = 1600
 BATCH = 25
 """Questions between two looks of the sequential mode."""
+_JUDGED_BY = 20
 _ATTEMPTS = 5
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
@@ -69,6 +74,8 @@ class HttpSuspect:
         self._pause = pause
         self._chat = True
         self._samples = samples
+        self._max_tokens = MAX_ANSWER_TOKENS
+        self._whole = self._cut = 0
 
     async def ask(self, text: str) -> list[str]:
         """One question, ``samples`` answers where the server makes so many. 429 and 5xx are tried again, as the server's ``retry-after`` says or ever slower."""
@@ -80,7 +87,9 @@ class HttpSuspect:
                 failure: UpstreamError = UpstreamUnreachable(f"{self._base}: {type(error).__name__}: {error}")
             else:
                 if response.is_success:
-                    return _answers(response, self._base)
+                    choices = _choices(response, self._base)
+                    self._note_length(choices)
+                    return [text for text, _ in choices]
                 if response.status_code in _NO_SAMPLES and self._samples > 1:
                     self._samples = 1  # a server that makes one answer at a time may say so like this
                     continue
@@ -93,8 +102,16 @@ class HttpSuspect:
                 pause_s *= 2
         raise failure
 
+    def _note_length(self, choices: list[tuple[str, bool]]) -> None:
+        """Ask for longer answers where most were cut, judged anew at every doubling."""
+        self._cut += sum(cut for _, cut in choices)
+        self._whole += sum(not cut for _, cut in choices)
+        if self._cut > self._whole and self._cut + self._whole >= _JUDGED_BY:
+            self._max_tokens = min(MOST_ANSWER_TOKENS, 2 * self._max_tokens)
+            self._whole = self._cut = 0
+
     async def _post(self, text: str) -> httpx.Response:
-        body: dict[str, Any] = {"model": self._model, "max_tokens": MAX_ANSWER_TOKENS, "temperature": 1.0}
+        body: dict[str, Any] = {"model": self._model, "max_tokens": self._max_tokens, "temperature": 1.0}
         if self._samples > 1:
             body["n"] = self._samples
         if self._chat:
@@ -108,13 +125,16 @@ class HttpSuspect:
         )
 
 
-def _answers(response: httpx.Response, base: str) -> list[str]:
+def _choices(response: httpx.Response, base: str) -> list[tuple[str, bool]]:
+    """Texts, each with whether it was cut at the limit of tokens."""
     try:
-        choices = response.json()["choices"]
-        texts = [choice["message"]["content"] if "message" in choice else choice["text"] for choice in choices]
-    except (ValueError, LookupError, TypeError):
+        found = [
+            (choice["message"]["content"] if "message" in choice else choice["text"], choice.get("finish_reason"))
+            for choice in response.json()["choices"]
+        ]
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise UpstreamError(f"{base}: got an answer without choices, expected an OpenAI-compatible one") from None
-    return [text for text in texts if isinstance(text, str)]
+    return [(text, reason == "length") for text, reason in found if isinstance(text, str)]
 
 
 def _retry_after_s(response: httpx.Response) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from gateway.canary.bridges import SUBJECTS
 from gateway.canary.closings import LEADS
 
 _TOPICS = """
@@ -26,23 +27,32 @@ the human heart|the immune system|earthquakes|volcanoes|weather forecasts|recycl
 house plants|road safety|air travel|railways|bridges|architecture|creative writing|film making|theatre|painting
 """
 _QUESTIONS = (
-    "What are the main benefits of {}?",
-    "Explain {} in simple words.",
-    "Give five tips about {}.",
+    "Explain why people care about {}.",
     "Describe the role of {} in daily life.",
-    "What should a beginner know about {}?",
-    "How has {} changed over the last years?",
-    "What are common problems with {}, and how can they be solved?",
     "Discuss the advantages and disadvantages of {}.",
-    "Why is {} important?",
-    "How does {} affect the environment and society?",
+    "Compare and contrast {} and {}.",
+    "Describe what has changed in {} over the last years.",
+    "What are the main benefits of {}?",
+    "Explain the relationship between {} and {}.",
+    "How can {} change society?",
+    "Describe the future of {}.",
+    "Explain {} to somebody who has never heard of it.",
+    "Describe the main ideas behind {}.",
+    "Explain what makes {} difficult.",
 )
-_CUES = (
-    "In two sentences, say what {topic} is, and end with a sentence that begins with: {lead}",
+"""Questions that are answered in some 40 to 120 words of prose: sentences that a cluster's replies had are met there, and
+hardly ever in lists, stories or one word.
+"""
+_CLOSING_CUES = (
+    "In two sentences, say what {topic} means, and end with a sentence that begins with: {lead}",
     "Finish your answer about {topic} with one more sentence. It begins: {lead}",
     "{lead}",
 )
-CUE_SHARE = 0.4
+_BRIDGE_CUES = (
+    "Explain {topic} in four sentences. The third one begins: {lead}",
+    "{lead}",
+)
+CUE_SHARE = 0.25
 """Part of the questions that are cues: they show a pairing sooner, neutral ones show all other carriers."""
 
 
@@ -65,17 +75,29 @@ def make_questions(count: int, *, seed: int = 1) -> list[Question]:
     """``count`` questions, the same for the same seed, mixed so that any beginning has both kinds."""
     rnd = random.Random(seed)  # noqa: S311 - an order of questions, no secret
     topics = [topic.strip() for topic in _TOPICS.replace("\n", "").split("|")]
-    neutral = [question.format(topic) for question in _QUESTIONS for topic in topics]
+    neutral = [pattern.format(topic, other) for pattern in _QUESTIONS for topic, other in _pairs(topics)]
     rnd.shuffle(neutral)
-    questions = []
-    cues = 0
+    cues = _cues()
+    questions: list[Question] = []
+    asked = 0
     for index in range(count):
-        if int((index + 1) * CUE_SHARE) > cues:
-            lead = LEADS[cues % len(LEADS)]
-            pattern = _CUES[(cues // len(LEADS) + cues) % len(_CUES)]
+        if int((index + 1) * CUE_SHARE) > asked:
+            pattern, lead = cues[asked % len(cues)]
             text = pattern.format(topic=rnd.choice(topics), lead=lead)
             questions.append(Question(id=f"c{index}", text=text, lead=lead))
-            cues += 1
+            asked += 1
         else:
-            questions.append(Question(id=f"n{index}", text=neutral[(index - cues) % len(neutral)]))
+            questions.append(Question(id=f"n{index}", text=neutral[(index - asked) % len(neutral)]))
     return questions
+
+
+def _pairs(topics: list[str]) -> list[tuple[str, str]]:
+    """Each topic, and another one to set beside it."""
+    return list(zip(topics, topics[7:] + topics[:7], strict=True))
+
+
+def _cues() -> list[tuple[str, str]]:
+    """(pattern, beginning of a sentence): closings and bridges in turn, each beginning once with each of its patterns."""
+    closings = [(pattern, lead) for pattern in _CLOSING_CUES for lead in LEADS]
+    bridges = [(pattern, f"{s[0].upper()}{s[1:]}") for pattern in _BRIDGE_CUES for s in SUBJECTS]
+    return [cue for pair in zip(closings, bridges, strict=False) for cue in pair]

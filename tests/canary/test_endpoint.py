@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from gateway.canary.audit import judge
-from gateway.canary.endpoint import BATCH, HttpSuspect, Pace, Stakes, Transcript, interview
+from gateway.canary.endpoint import BATCH, MOST_ANSWER_TOKENS, HttpSuspect, Pace, Stakes, Transcript, interview
 from gateway.canary.keyring import new_keyring
 from gateway.canary.marking import mark_reply
 from gateway.canary.prompts import CUE_SHARE, make_questions
@@ -18,6 +18,7 @@ from gateway.canary.slots import load_inventory
 from gateway.errors import UpstreamError
 from tests.canary.helpers import make_rows, ring_secret
 
+SUBJECT = {"closing": "lead", "bridge": "subject"}
 RING = new_keyring(inventory="", now_s=0.0, secret=ring_secret(5))
 
 
@@ -114,6 +115,44 @@ async def test_a_server_that_makes_one_answer_only_is_asked_for_one() -> None:
         assert await HttpSuspect(http, "http://s", "m", samples=4, pause=no_pause).ask("Hi") == ["One."]
 
 
+@pytest.mark.parametrize(
+    ("cut", "asked_for"),
+    [
+        ([True] * 20, [400] * 20 + [800]),
+        ([True] * 10 + [False] * 10, [400] * 21),
+        ([True] * 19 + [False], [400] * 20 + [800]),
+    ],
+)
+async def test_a_server_that_cuts_its_answers_is_asked_for_longer_ones(cut: list[bool], asked_for: list[int]) -> None:
+    """Marks that stand at the end of replies would not be seen in answers that never get there."""
+    seen: list[int] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        reason = "length" if (cut[len(seen)] if len(seen) < len(cut) else False) else "stop"
+        seen.append(json.loads(request.content)["max_tokens"])
+        return httpx.Response(200, json={"choices": [{"message": {"content": "Hello."}, "finish_reason": reason}]})
+
+    async with client(handler) as http:
+        suspect = HttpSuspect(http, "http://s", "m", pause=no_pause)
+        for _ in asked_for:
+            await suspect.ask("Hi")
+    assert seen == asked_for
+
+
+async def test_answers_are_never_asked_for_without_end() -> None:
+    seen: list[int] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(json.loads(request.content)["max_tokens"])
+        return httpx.Response(200, json={"choices": [{"text": "on and", "finish_reason": "length"}]})
+
+    async with client(handler) as http:
+        suspect = HttpSuspect(http, "http://s", "m", pause=no_pause)
+        for _ in range(80):
+            await suspect.ask("Hi")
+    assert seen[-1] == max(seen) == MOST_ANSWER_TOKENS
+
+
 async def talk(suspect: Any, count: int, *, path: Path | None = None, **more: Any) -> Any:
     pace = Pace(concurrency=1, pause=no_pause)
     return await interview(suspect, make_questions(count), transcript=Transcript(path), pace=pace, **more)
@@ -132,7 +171,7 @@ async def test_an_echo_of_the_questions_is_not_guilty() -> None:
     found = await talk(Echo(), 400)
     report = judge(found.collector, RING, [f"c{i}" for i in range(30)], suspect="echo")
     assert report.attributed_to == ()
-    assert all(t.carrier not in {"cue", "closing"} for t in report.results[0].by_carrier)
+    assert all(t.carrier not in {"cue", "closing", "bridge"} for t in report.results[0].by_carrier)
 
 
 def test_questions_are_the_same_for_every_key_and_hold_no_reply() -> None:
@@ -140,9 +179,12 @@ def test_questions_are_the_same_for_every_key_and_hold_no_reply() -> None:
     assert questions == make_questions(500)
     cues = [question for question in questions if question.lead]
     assert len(cues) == 500 * CUE_SHARE
-    verbs = load_inventory().by_id["closing verb"].forms
-    for question in cues:
-        assert not any(f"{question.lead} {verb}" in question.text for verb in verbs)
+    for frame in ("closing", "bridge"):
+        verbs = load_inventory().by_id[f"{frame} verb"].forms
+        subjects = {form.lower() for form in load_inventory().by_id[f"{frame} {SUBJECT[frame]}"].forms}
+        assert sum(question.lead.lower() in subjects for question in cues) >= len(cues) // 2
+        for question in cues:
+            assert not any(f"{question.lead} {verb}" in question.text for verb in verbs)
     assert len({question.id for question in questions}) == 500
 
 
