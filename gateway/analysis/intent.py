@@ -1,7 +1,10 @@
 """What a request wants besides its answer: written-out reasoning, judgements, probes, cleaning.
 
-Scores are small whole numbers from word patterns in general English; other languages score 0, which only
-makes the family silent. They never decide alone: an ordinary customer may want any of these.
+Found in word patterns of general English; other languages show nothing, which only makes the family silent. They
+never decide alone: an ordinary customer may want any of these.
+
+Each word has flags (``flags_of``, which callers keep), so that a text is a string of bytes in which "a word of saying,
+at most six words on, a word of thinking" is a regular expression of three signs: no pattern looks at letters.
 """
 
 from __future__ import annotations
@@ -10,49 +13,89 @@ import re
 from typing import Final
 
 KINDS: Final = ("elicit", "judge", "probe", "clean")
-_WINDOW_CHARS: Final = 400
-_SAY = r"(?:writ|show|list|explain|lay|spell|record|narrat|go|walk|describ|give|stat|detail|verbali[sz]|print|output|reveal|expos|includ|present|translat|document)\w*"
-_THOUGHT = (
-    r"(?:reasoning|steps?|thinking|thoughts?|workings?|work|derivation|logic|inferences?|considerations"
-    r"|chain of thought|deliberation|line of thought|rationale|working memory|how you (?:get|got|arrive))"
-)
+_ELICIT, _JUDGE, _PROBE, _CLEAN = (1 << place for place in range(len(KINDS)))
+
+_SAY, _THOUGHT, _RATE, _SCALE, _RUBRIC, _TIDY, _CORPUS, _FIXED = (1 << place for place in range(8))
+_STEMS: Final = ("writ", "show", "list", "explain", "lay", "spell", "record", "narrat", "walk", "describ", "give",
+                 "stat", "detail", "verbalis", "verbaliz", "print", "output", "reveal", "expos", "includ", "present",
+                 "translat", "document")  # fmt: skip
+"""Of words of saying: any ending will do."""
+_WORDS: Final = {
+    _SAY: "go goes going",
+    _THOUGHT: "reasoning step steps thinking thought thoughts working workings work derivation logic inference "
+    "inferences considerations deliberation rationale",
+    _RATE: "rate score grade grading judge rank evaluate assess",
+    _SCALE: "1 0 one zero rubric criteria criterion scale response responses answer answers better best points",
+    _RUBRIC: "rubric",
+    _TIDY: "clean rewrite deduplicate filter normalise normalize reformat convert",
+    _CORPUS: "dataset training sample samples corpus jsonl pair pairs conversation conversations",
+    _FIXED: "by chain how ignore prompt hidden verbatim which",
+}
+"""Whole words. ``_FIXED`` are those of the expressions below that are seldom."""
+_FLAGS: Final = {
+    word: sum(flag for flag, words in _WORDS.items() if word in words.split())
+    for words in _WORDS.values()
+    for word in words.split()
+}
+_STEPWISE: Final = ("step by step", "chain of thought")
+_ARRIVAL: Final = ("how you get", "how you got", "how you arrive")
+_CHOICE: Final = ("which response is better", "which answer is better")
+_PROBES: Final = ("system prompt", "hidden instructions", "verbatim above")
+_IGNORE: Final = re.compile("ignore (?:all|the|your|any) (?:previous|prior|above)")
+_TAGS: Final = re.compile(r"<(?:think|thinking|reasoning|scratchpad)>", re.IGNORECASE)
+
+
+def _near(first: int, most: int, second: int) -> re.Pattern[bytes]:
+    """A word with the flag ``first``, and at most ``most`` others before one with ``second``."""
+    one, two = (b"".join(re.escape(bytes((byte,))) for byte in range(256) if byte & flag) for flag in (first, second))
+    return re.compile(b"[%b][^%b]{0,%d}+[%b]" % (one, two, most, two))
+
+
 _PATTERNS: Final = (
-    re.compile(
-        rf"\b{_SAY}\b(?:\W+\w+){{0,6}}?\W+{_THOUGHT}\b|step[- ]by[- ]step|chain[- ]of[- ]thought"
-        r"|<(?:think|thinking|reasoning|scratchpad)>"
-    ),
-    re.compile(
-        r"\b(?:rate|score|grade|grading|judge|rank|evaluate|assess)\b(?:\W+\w+){0,10}?\W+"
-        r"(?:1|0|one|zero|rubric|criteria|criterion|scale|responses?|answers?|better|best|points)\b"
-        r"|\brubric\b|which (?:response|answer) is better"
-    ),
-    re.compile(
-        r"ignore (?:all|the|your|any) (?:previous|prior|above)|system prompt|hidden instructions|verbatim above"
-    ),
-    re.compile(
-        r"\b(?:clean|rewrite|deduplicate|filter|normali[sz]e|reformat|convert)\b(?:\W+\w+){0,8}?\W+"
-        r"(?:dataset|training|samples?|corpus|jsonl|pairs?|conversations?)\b"
-    ),
+    (_SAY | _THOUGHT, _ELICIT, _near(_SAY, 6, _THOUGHT)),
+    (_RATE | _SCALE, _JUDGE, _near(_RATE, 10, _SCALE)),
+    (_TIDY | _CORPUS, _CLEAN, _near(_TIDY, 8, _CORPUS)),
 )
 
-_NEEDLES: Final = (
-    ("reasoning", "step", "think", "thought", "work", "derivation", "logic", "inference", "consideration",
-     "deliberation", "rationale", "how you", "scratchpad"),
-    ("rate", "score", "grad", "judge", "rank", "evaluate", "assess", "rubric", "which response", "which answer"),
-    ("ignore", "system prompt", "hidden instructions", "verbatim above"),
-    ("clean", "rewrite", "deduplicate", "filter", "normali", "reformat", "convert"),
-)  # fmt: skip
-"""What a match of each pattern must hold. Looking for these first is twenty times faster than the patterns."""
-_LOOKS: Final = tuple((1 << index, *pair) for index, pair in enumerate(zip(_NEEDLES, _PATTERNS, strict=True)))
+
+def flags_of(word: str) -> int:
+    """What a word in small letters, without apostrophes, may be part of; one byte."""
+    return _FLAGS.get(word, 0) | (_SAY if word.startswith(_STEMS) else 0)
 
 
-def bits(text: str) -> int:
-    """A bit for each of ``KINDS`` that shows in the two ends of a user's text."""
-    low = (text if len(text) <= 2 * _WINDOW_CHARS else text[:_WINDOW_CHARS] + "\n" + text[-_WINDOW_CHARS:]).lower()
-    found = 0
-    for bit, needles, pattern in _LOOKS:
-        for needle in needles:
-            if needle in low:
-                found |= bit if pattern.search(low) else 0
-                break
+def wanted(words: list[str], flags: bytes) -> int:
+    """A bit for each of ``KINDS`` that shows in the words of a text; ``flags`` are theirs, one byte a word."""
+    shown = 0
+    for byte in set(flags):
+        shown |= byte
+    found = _JUDGE if shown & _RUBRIC else 0
+    for needed, bit, pattern in _PATTERNS:
+        if shown & needed == needed and pattern.search(flags):
+            found |= bit
+    if shown & _FIXED:
+        found |= _expressions(" ".join(words), shown)
     return found
+
+
+def _expressions(text: str, shown: int) -> int:
+    """Bits of the fixed expressions."""
+    found = 0
+    if _holds(text, _PROBES) or ("ignore " in text and _IGNORE.search(text)):
+        found |= _PROBE
+    if _holds(text, _STEPWISE) or (shown & _SAY and "how you " in text and _holds(text, _ARRIVAL)):
+        found |= _ELICIT
+    if "is better" in text and _holds(text, _CHOICE):
+        found |= _JUDGE
+    return found
+
+
+def _holds(text: str, expressions: tuple[str, ...]) -> bool:
+    for words in expressions:  # noqa: SIM110 - any() would make a generator a call
+        if words in text:
+            return True
+    return False
+
+
+def tags(text: str) -> int:
+    """The bit of written-out reasoning where a text holds a tag for it, such as ``<think>``."""
+    return _ELICIT if "<" in text and _TAGS.search(text) else 0

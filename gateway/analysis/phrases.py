@@ -1,98 +1,138 @@
-"""Phrases of a text: keyed hashes of runs of four words at its beginning and its end.
+"""What a text shows at its beginning and its end: phrases (keyed hashes of runs of four words) and intents.
 
 An injected instruction stands before or after the payload, fixed or put together from interchangeable
 parts. Runs of four words survive the shuffling of parts, where a sketch of the whole text (MinHash) does
 not: its similarity falls with the share of the payload. Numbers are masked, punctuation and case ignored,
 scripts without spaces are read sign by sign.
 
-Only hashes leave: a run of four words under a key that stays in the gateway. System prompts recur, so their
-phrases are cached by their two ends.
+Only hashes leave: a run of four words under a key that stays in the gateway. Texts that recur (system prompts,
+templates) are looked at once; which texts those are is kept in memory by their two ends, a bounded number.
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from gateway.analysis.hashing import keyed
+from gateway.analysis import intent
+from gateway.analysis.hashing import BITS, keyed
 
 RUN: Final = 4
 """Words in a phrase: three are often a turn of the language, five break too easily at a changed word."""
 WINDOW_CHARS: Final = 320
 """Read from each end of a text: some fifty words, more than any published injected instruction's opening."""
-_WORD = re.compile(r"[぀-ヿ㐀-鿿가-힣]|[^\W\d_]+(?:['\u2019][^\W\d_]+)*|\d+")
-_ASCII_WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|[0-9]+")
-"""The same for ASCII in small letters, twice as fast."""
+KEPT_TEXTS: Final = 512
+"""Texts whose looks are kept, some 3 kB each."""
 _MAX_WORDS: Final = 100_000
-_MAX_TEXTS: Final = 1_024
-_MIX = tuple(np.uint64(value) for value in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9))
-_FOLD = np.uint64(29)
-_TOP = np.uint64(4)
+_MAX_DIGITS: Final = 3
+"""Longer numbers are too many to remember."""
+_SMALL: Final = (
+    bytes(
+        byte if chr(byte).isdigit() or chr(byte).islower() else ord(chr(byte).lower()) if chr(byte).isupper() else 32
+        for byte in range(128)
+    )
+    + bytes([32]) * 128
+)
+"""ASCII to small letters, digits and spaces."""
+_SIGNS: Final = re.compile("[^\x00-\xa9\xab-\xb4\xb6-\xb9\xbb-\xbf\u2000-\u206f\u20a0-\u2bff\U0001f000-\U0001faff]")
+"""What is a letter outside ASCII, or may be; typographic signs and emoji are none."""
+_WORD: Final = re.compile(r"[぀-ヿ㐀-鿿가-힣]|[^\W\d_]+|\d+")
+_PLAIN_WORD: Final = re.compile("[a-z]+|[0-9]+")
+_HASH_BITS: Final = 56
+_HASH: Final = np.uint64((1 << _HASH_BITS) - 1)
+_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
+_FOLD, _TOP = np.uint64(29), np.uint64(64 - BITS)
 
 
-class PhraseHasher:
-    """Turns texts into phrases under one key; keeps bounded caches of words and of long system prompts."""
+class Look(NamedTuple):
+    """``phrases``: distinct, in the order of the text; not to be changed. ``wants``: bits of ``intent.KINDS``."""
+
+    phrases: list[int]
+    wants: int
+
+
+class _Codes(dict[str, int]):
+    """The code of each word: 56 bits of its keyed hash, above them the flags that ``intent`` has for it.
+
+    Every number has the same hash. Words are remembered up to a bound; long numbers are not.
+    """
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._words: dict[str, int] = {}
-        self._of_long = lru_cache(maxsize=_MAX_TEXTS)(self._compute)
 
-    def of(self, text: str, salt: str = "") -> list[int]:
-        """Distinct phrases of the two ends of ``text``, in their order; empty where it has fewer than four words.
-
-        ``salt`` separates segments: a phrase in a system prompt is not the phrase in a user's text. Only salted
-        texts are cached: system prompts recur, users' texts do not.
-        """
-        if len(text) <= 2 * WINDOW_CHARS:
-            return self._compute(text, "", salt)
-        head, tail = text[:WINDOW_CHARS], text[-WINDOW_CHARS:]
-        return self._of_long(head, tail, salt) if salt else self._compute(head, tail, salt)
-
-    def _compute(self, head: str, tail: str, salt: str) -> list[int]:
-        """Phrases of ``head`` and of ``tail``, none across; with a tail, the words at the cuts are not whole."""
-        words = _words(head)
-        if not tail:
-            return list(dict.fromkeys(self._runs(words, salt)))
-        words = words[:-1]
-        cut = len(words)
-        runs = self._runs(words + _words(tail)[1:], salt)
-        del runs[max(cut - RUN + 1, 0) : cut]
-        return list(dict.fromkeys(runs))
-
-    def _runs(self, words: list[str], salt: str) -> list[int]:
-        """Hashes of each run of four words."""
-        if len(words) < RUN:
-            return []
-        known = list(map(self._words.get, words))
-        if None in known:
-            known = [code or self._learn(word) for code, word in zip(known, words, strict=True)]
-        codes = np.array(known, np.uint64)
-        if salt:
-            codes ^= np.uint64(self._words.get(salt) or self._learn(salt))
-        runs = codes[3:] + codes[2:-1] * _MIX[0] + codes[1:-2] * _MIX[1] + codes[:-3] * _MIX[2]
-        runs ^= runs >> _FOLD
-        runs *= _MIX[0]
-        runs >>= _TOP
-        hashes: list[int] = runs.tolist()
-        return hashes
-
-    def _learn(self, word: str) -> int:
-        """Hash of a word, remembered; digits are all one word, and numbers are too many to remember."""
-        if word[0].isdigit():
-            word = "#"
-            if word in self._words:
-                return self._words[word]
-        if len(self._words) >= _MAX_WORDS:
-            self._words.clear()
-        code = self._words[word] = keyed(self._key, "word", word) | 1
+    def __missing__(self, word: str) -> int:
+        is_number = word[:1].isdigit()
+        code = keyed(self._key, "word", "#" if is_number else word) >> (BITS - _HASH_BITS) | 1
+        code |= intent.flags_of(word) << _HASH_BITS
+        if not is_number or len(word) <= _MAX_DIGITS:
+            if len(self) >= _MAX_WORDS:
+                self.clear()
+            self[word] = code
         return code
 
 
+class PhraseHasher:
+    """Looks at texts under one key; keeps bounded memories of words and of ``kept`` texts."""
+
+    def __init__(self, key: bytes, kept: int = KEPT_TEXTS) -> None:
+        self._codes = _Codes(key)
+        self._look = lru_cache(maxsize=kept)(self._compute)
+
+    def of(self, text: str, salt: str = "") -> Look:
+        """The look of ``text``; without phrases where it has fewer than four words.
+
+        ``salt`` separates segments: a phrase in a system prompt is not the phrase in a user's text.
+        """
+        if len(text) <= 2 * WINDOW_CHARS:
+            return self._look(text, "", salt)
+        return self._look(text[:WINDOW_CHARS], text[-WINDOW_CHARS:], salt)
+
+    def _compute(self, head: str, tail: str, salt: str) -> Look:
+        """Phrases of ``head`` and of ``tail``, none across; with a tail, the words at the cuts are not whole."""
+        words = _words(head)
+        cut = 0
+        if tail:
+            words.pop()
+            cut = len(words)
+            words += _words(tail)[1:]
+        if not words:
+            return Look([], intent.tags(head) | intent.tags(tail))
+        codes = np.array(list(map(self._codes.__getitem__, words)), "<u8")
+        wants = intent.wanted(words, codes.view(np.uint8)[7::8].tobytes()) | intent.tags(head) | intent.tags(tail)
+        codes &= _HASH
+        if salt:
+            codes ^= np.uint64(self._codes[salt]) & _HASH
+        runs = _runs(codes)
+        if tail:
+            del runs[max(cut - RUN + 1, 0) : cut]
+        return Look(list(dict.fromkeys(runs)), wants)
+
+
+def _runs(codes: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> list[int]:
+    """Hashes of each run of four words, in ``BITS`` bits."""
+    if codes.size < RUN:
+        return []
+    runs = codes[:-3] * _MIX
+    for start in (1, 2, 3):
+        runs += codes[start : codes.size - 3 + start]
+        runs *= _MIX
+    runs ^= runs >> _FOLD
+    runs *= _MIX
+    runs >>= _TOP
+    hashes: list[int] = runs.tolist()
+    return hashes
+
+
 def _words(text: str) -> list[str]:
-    """Words, numbers and single signs of scripts without spaces, in small letters."""
-    low = text.lower()
-    return (_ASCII_WORD if low.isascii() else _WORD).findall(low)
+    """Words, numbers and single signs of scripts without spaces, in small letters, without apostrophes."""
+    if not text.isascii():
+        text = text.replace("\u2019", "")
+        if _SIGNS.search(text) is not None:
+            return _WORD.findall(text.replace("'", "").lower())
+    low = text.encode("ascii", "replace").translate(_SMALL, b"'").decode()
+    if low.replace(" ", "").isalpha():
+        return low.split()
+    return _PLAIN_WORD.findall(low)

@@ -24,9 +24,8 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.analysis import intent
 from gateway.analysis.hashing import keyed
-from gateway.analysis.phrases import PhraseHasher
+from gateway.analysis.phrases import KEPT_TEXTS, PhraseHasher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,9 +44,9 @@ _MEMO: Final = 50_000
 class TraitExtractor:
     """Extracts traits under one key; safe to share within a process, not between threads."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, kept_texts: int = KEPT_TEXTS) -> None:
         self.key = key
-        self._phrases = PhraseHasher(key)
+        self._phrases = PhraseHasher(key, kept_texts)
         self._hash = lru_cache(maxsize=_MEMO)(self._keyed)
 
     def _keyed(self, kind: str, value: str) -> int:
@@ -87,12 +86,11 @@ class TraitExtractor:
                 seat.append(index)
         phrases: list[int] = []
         if places["user"]:
-            text = texts[places["user"][-1]].text
-            phrases = self._phrases.of(text)
-            if wants := intent.bits(text):
+            phrases, wants = self._phrases.of(texts[places["user"][-1]].text)
+            if wants:
                 traits["int"] = wants
         if places["system"]:
-            phrases = phrases + self._phrases.of(texts[places["system"][0]].text, "system")
+            phrases = phrases + self._phrases.of(texts[places["system"][0]].text, "system").phrases
         if phrases:
             traits["ph"] = phrases[:_MAX_PHRASES]
         if places["signature"]:

@@ -11,6 +11,8 @@ import heapq
 import math
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
 from typing import IO, TYPE_CHECKING, NamedTuple, NoReturn
 
 import orjson
@@ -28,6 +30,7 @@ TEXT_KEY = "$text"
 _TEXT_MARK = b'"$text"'
 _IS_LOG = re.compile(r"\.ndjson(\.gz|\.zst)?\Z")
 _RECORDING = re.compile(r"requests-\d{8}T\d{6}-\d{3}-(\d+)\.ndjson(?:\.gz|\.zst)?")
+_HEADERS_KEPT = 4_096
 _TEXT_FILES = ("texts.ndjson.gz", "texts.ndjson", "texts.ndjson.zst")
 
 
@@ -111,13 +114,16 @@ def log_files(requests: Path) -> list[Path]:
 class RequestLog:
     """The requests of a log in its order, once. Raises FileErrors at the first line that is unusable.
 
+    ``skip`` leaves the first so many out (they were read before; only the time of the last is looked at).
+
     Of recordings (``requests-TIME-NUMBER-PROCESS.ndjson``) each process's files are one log; those of several
     processes are merged by time.
     """
 
-    def __init__(self, path: Path, texts: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, texts: Mapping[str, str], skip: int = 0) -> None:
         self.path = path
         self._texts = texts
+        self._skip = skip
         self._open: dict[Path, IO[bytes]] = {}
         self._before = 0
 
@@ -127,25 +133,30 @@ class RequestLog:
             found = _RECORDING.fullmatch(path.name)
             chains.setdefault(found[1] if found else "", []).append(path)
         if len(chains) == 1:
-            return self._chain(next(iter(chains.values())))
-        return heapq.merge(*map(self._chain, chains.values()), key=lambda recorded: recorded.ts)
+            return self._chain(next(iter(chains.values())), self._skip)
+        merged = heapq.merge(*map(self._chain, chains.values()), key=lambda recorded: recorded.ts)
+        return islice(merged, self._skip, None)
 
     def position(self) -> int:
         """How many bytes of the files on disk have been read; 0 for standard input."""
         return self._before + sum(map(_told, self._open.values()))
 
-    def _chain(self, paths: list[Path]) -> Iterator[Recorded]:
-        last_ts = -math.inf
+    def _chain(self, paths: list[Path], skip: int = 0) -> Iterator[Recorded]:
+        last_ts, texts = -math.inf, self._texts
         for path in paths:
             with open_binary(path) as file:
                 self._open[path] = file
                 for line, text in numbered_lines(path, file):
-                    recorded = _Line(path, line, text).recorded(self._texts)
+                    skip -= 1
+                    if skip > 0:
+                        continue
+                    recorded = _Line(path, line, text).recorded(texts)
                     if recorded.ts < last_ts:
                         problem = f"got {recorded.ts}, expected at least {last_ts}: sort the log by ts"
                         _Line(path, line, text).wrong("ts", problem)
                     last_ts = recorded.ts
-                    yield recorded
+                    if skip < 0:
+                        yield recorded
                 self._before += _told(self._open.pop(path))
 
 
@@ -181,7 +192,7 @@ class _Line(NamedTuple):
         body = row["body"]
         if _TEXT_MARK in self.text:
             try:
-                body = _expand(body, texts)
+                _expand(body, texts)
             except KeyError as error:
                 key = error.args[0]
                 column = self.text.find(orjson.dumps(key)) + 1
@@ -209,7 +220,7 @@ class _Line(NamedTuple):
         for name, value in headers.items():
             if type(value) is not str:
                 self.wrong(name, f"got {_shown(value)}, expected a header's text")
-            found.append((name.lower().encode(), value.encode("latin-1", "replace")))
+            found.append(_header(name, value))
         return found
 
     def _usage(self, value: dict[str, JSON] | None) -> Usage | None:
@@ -225,6 +236,12 @@ class _Line(NamedTuple):
         """Raise FileErrors at the field ``name``."""
         column = self.text.find(orjson.dumps(name) + b":")
         raise _at(self.path, self.number, max(column, 0) + 1, f"{name}: {message}")
+
+
+@lru_cache(maxsize=_HEADERS_KEPT)
+def _header(name: str, value: str) -> tuple[bytes, bytes]:
+    """A header as ASGI has it; programs send the same ones over and over."""
+    return name.lower().encode(), value.encode("latin-1", "replace")
 
 
 _NUMBER = (float, int)
@@ -247,24 +264,29 @@ _OPTIONAL = (
 )
 
 
-def read_requests(path: Path, texts: Path | None = None) -> RequestLog:
+def read_requests(path: Path, texts: Path | None = None, skip: int = 0) -> RequestLog:
     """The requests of a log; ``-`` is standard input. Raises FileErrors for unusable texts, and while iterating."""
-    return RequestLog(path, read_texts(path, texts))
+    return RequestLog(path, read_texts(path, texts), skip)
 
 
-def _expand(value: JSON, texts: Mapping[str, str]) -> JSON:
-    """``value`` with every ``{"$text": KEY}`` replaced by its text. Raises KeyError for an unknown key."""
-    if type(value) is dict:
-        if len(value) == 1 and TEXT_KEY in value:
-            key = value[TEXT_KEY]
-            if type(key) is not str:
-                raise KeyError(key)
-            return texts[key]
-        return {
-            name: _expand(item, texts) if type(item) is dict or type(item) is list else item
-            for name, item in value.items()
-        }
-    return [_expand(item, texts) if type(item) is dict or type(item) is list else item for item in value]
+def _expand(value: JSON, texts: Mapping[str, str]) -> None:
+    """Replace every ``{"$text": KEY}`` within a freshly parsed ``value`` by its text. Raises KeyError for an unknown key."""
+    places = value.items() if type(value) is dict else enumerate(value)
+    for place, item in places:
+        kind = type(item)
+        if kind is dict:
+            if TEXT_KEY in item and len(item) == 1:
+                value[place] = _text(item[TEXT_KEY], texts)
+            else:
+                _expand(item, texts)
+        elif kind is list:
+            _expand(item, texts)
+
+
+def _text(key: JSON, texts: Mapping[str, str]) -> str:
+    if type(key) is not str:
+        raise KeyError(key)
+    return texts[key]
 
 
 def _shown(value: JSON) -> str:
