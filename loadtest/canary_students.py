@@ -3,9 +3,9 @@
     python loadtest/canary_students.py --texts teacher.ndjson.gz --kind ngram --share 0.05
     python loadtest/canary_students.py --texts teacher.ndjson.gz --kind transformer --share 0.25   # needs torch
 
-``ngram``: a back-off word model of ``--order`` (seconds). ``transformer``: a small causal one over words and
-characters of rare words, on the CPU (minutes). Both are trained on prompt and reply, and served as an
-OpenAI-compatible endpoint on a free local port. It prints the audit of the true cluster and of decoys.
+``ngram``: a back-off word model of ``--order`` (seconds). ``transformer``: a small causal one over word pieces, on
+the CPU (minutes). Both are trained on prompt and reply, and served as an OpenAI-compatible endpoint on a free local
+port. It prints the audit of the true cluster and of decoys, and some answers with ``--show``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Protocol
@@ -33,9 +34,9 @@ TURN = "<reply>"
 
 
 class Student(Protocol):
-    """A model that goes on from a prompt."""
+    """A model that goes on from a prompt; asked by several threads at once."""
 
-    def answer(self, prompt: str, max_tokens: int) -> str:
+    def answer(self, prompt: str, max_tokens: int, temperature: float) -> str:
         """A sampled answer."""
 
 
@@ -72,8 +73,8 @@ class NgramStudent:
                 if at >= length:
                     self._next[length][tuple(tokens[at - length : at])][tokens[at]] += 1
 
-    def answer(self, prompt: str, max_tokens: int) -> str:
-        """Sample until the end or ``max_tokens``."""
+    def answer(self, prompt: str, max_tokens: int, temperature: float) -> str:
+        """Sample until the end or ``max_tokens``, as often as counted: ``temperature`` is not heeded."""
         with self._lock:
             context = [*words(prompt), TURN] if self._prompted else [TURN, *words(prompt)]
             out: list[str] = []
@@ -99,7 +100,7 @@ def train_transformer(rows: list[tuple[str, str]], options: argparse.Namespace) 
     """The small transformer; imported late, as torch is optional."""
     from loadtest.canary_transformer import train
 
-    student: Student = train(rows, minutes=options.minutes, seed=options.seed)
+    student: Student = train(rows, passes=options.passes, seed=options.seed)
     return student
 
 
@@ -110,7 +111,9 @@ def serve(student: Student, options: argparse.Namespace) -> ThreadingHTTPServer:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             prompt, limit = body["messages"][-1]["content"], int(body.get("max_tokens", 256))
-            texts = [student.answer(prompt, limit) for _ in range(min(options.choices, int(body.get("n", 1))))]
+            heat, count = float(body.get("temperature", 1.0)), min(options.choices, int(body.get("n", 1)))
+            with ThreadPoolExecutor(count) as together:
+                texts = list(together.map(lambda _: student.answer(prompt, limit, heat), range(count)))
             choices = [
                 {"index": i, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
                 for i, text in enumerate(texts)
@@ -136,62 +139,26 @@ def run(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "gateway", *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
-def main() -> None:
-    """Train, serve, audit, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--texts", type=Path, required=True, help='NDJSON of {"prompt","reply"}')
-    parser.add_argument("--kind", choices=["ngram", "transformer"], default="ngram")
-    parser.add_argument("--rows", type=int, default=12_000)
-    parser.add_argument("--share", type=float, default=0.05, help="marked part of the rows")
-    parser.add_argument("--order", type=int, default=4, help="words that an n-gram spans")
-    parser.add_argument("--minutes", type=float, default=8.0, help="training time of the transformer")
-    parser.add_argument("--queries", type=int, default=1000)
-    parser.add_argument("--decoys", type=int, default=19)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--choices", type=int, default=1, help="answers that the server makes to a question at most")
-    parser.add_argument("--continues", action="store_true", help="trained on replies only; goes on from the question")
-    parser.add_argument("--sequential", action="store_true")
-    options = parser.parse_args()
-    rows = [(row["prompt"], row["reply"]) for _, row in read_ndjson(options.texts)]
-    random.Random(options.seed).shuffle(rows)  # noqa: S311 - a sample, no secret
-    rows = rows[: options.rows]
-    with tempfile.TemporaryDirectory() as folder:
-        keyring, out = Path(folder) / "keyring.json", Path(folder) / "audit.json"
-        run("canary", "keygen", "--out", str(keyring))
-        ring, marked = load_keyring(keyring), int(options.share * len(rows))
-        rows = [(p, mark_reply(ring, "c0", p, r).reply) if i < marked else (p, r) for i, (p, r) in enumerate(rows)]
-        started = time.perf_counter()
-        if options.kind == "ngram":
-            ngram = NgramStudent(options.order, options.seed, prompted=not options.continues)
-            for prompt, reply in rows:
-                ngram.learn(prompt, reply)
-            student: Student = ngram
-        else:
-            student = train_transformer(rows, options)
-        trained_s = time.perf_counter() - started
-        server = serve(student, options)
-        clusters = ",".join(f"c{i}" for i in range(options.decoys + 1))
-        started = time.perf_counter()
-        run(
-            "canary",
-            "audit",
-            "--keyring",
-            str(keyring),
-            "--clusters",
-            clusters,
-            "--endpoint",
-            f"http://127.0.0.1:{server.server_port}",
-            "--model",
-            options.kind,
-            "--max-queries",
-            str(options.queries),
-            "--out",
-            str(out),
-            *(["--sequential"] if options.sequential else []),
-        )
-        audited_s = time.perf_counter() - started
-        server.shutdown()
-        report = json.loads(out.read_text())
+def study(texts: list[tuple[str, str]], options: argparse.Namespace, folder: Path) -> None:
+    """One key: mark, train, serve, audit, print."""
+    keyring, out = folder / "keyring.json", folder / "audit.json"
+    run("canary", "keygen", "--out", str(keyring))
+    ring, marked = load_keyring(keyring), int(options.share * len(texts))
+    rows = [(p, mark_reply(ring, "c0", p, r).reply if i < marked else r) for i, (p, r) in enumerate(texts)]
+    started = time.perf_counter()
+    student = teach(rows, options)
+    trained_s = time.perf_counter() - started
+    server = serve(student, options)
+    started = time.perf_counter()
+    run(
+        *("canary", "audit", "--keyring", str(keyring), "--model", options.kind, "--out", str(out)),
+        *("--clusters", ",".join(f"c{i}" for i in range(options.decoys + 1))),
+        *("--endpoint", f"http://127.0.0.1:{server.server_port}", "--concurrency", "64"),
+        *("--max-queries", str(options.queries), *(["--sequential"] if options.sequential else [])),
+    )
+    audited_s = time.perf_counter() - started
+    server.shutdown()
+    report = json.loads(out.read_text())
     print(
         f"{options.kind}, {len(rows)} rows, {options.share:.0%} marked, trained in {trained_s:.0f} s, "
         f"{report['queries']} queries in {audited_s:.0f} s"
@@ -200,7 +167,44 @@ def main() -> None:
     print(f"true cluster p = {true['p_value']:.1e}; attributed to {report['attributed_to']}")
     print("  " + ", ".join(f"{t['carrier']} {t['hits']}/{t['trials']}: {t['p_value']:.1e}" for t in true["by_carrier"]))
     if decoys:
-        print(f"smallest p of {len(decoys)} decoys = {min(r['p_value'] for r in decoys):.1e}")
+        print(f"smallest p of {len(decoys)} decoys = {min(r['p_value'] for r in decoys):.1e}", flush=True)
+    for prompt, _ in rows[: options.show]:
+        print(f"\n{prompt}\n> {student.answer(prompt, 200, 1.0)}")
+
+
+def teach(rows: list[tuple[str, str]], options: argparse.Namespace) -> Student:
+    """A student of the kind that was asked for."""
+    if options.kind == "transformer":
+        return train_transformer(rows, options)
+    ngram = NgramStudent(options.order, options.seed, prompted=not options.continues)
+    for prompt, reply in rows:
+        ngram.learn(prompt, reply)
+    return ngram
+
+
+def main() -> None:
+    """The studies that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--texts", type=Path, required=True, help='NDJSON of {"prompt","reply"}')
+    parser.add_argument("--kind", choices=["ngram", "transformer"], default="ngram")
+    parser.add_argument("--rows", type=int, default=12_000)
+    parser.add_argument("--share", type=float, default=0.05, help="marked part of the rows")
+    parser.add_argument("--keys", type=int, default=1, help="fresh keys, each with a student of its own")
+    parser.add_argument("--order", type=int, default=4, help="words that an n-gram spans")
+    parser.add_argument("--passes", type=int, default=5, help="passes of the transformer over the rows")
+    parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--decoys", type=int, default=19)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--choices", type=int, default=1, help="answers that the server makes to a question at most")
+    parser.add_argument("--continues", action="store_true", help="trained on replies only; goes on from the question")
+    parser.add_argument("--sequential", action="store_true")
+    parser.add_argument("--show", type=int, default=0, help="answers to print, to judge how well it writes")
+    options = parser.parse_args()
+    texts = [(row["prompt"], row["reply"]) for _, row in read_ndjson(options.texts)]
+    random.Random(options.seed).shuffle(texts)  # noqa: S311 - a sample, no secret
+    for _ in range(options.keys):
+        with tempfile.TemporaryDirectory() as folder:
+            study(texts[: options.rows], options, Path(folder))
 
 
 if __name__ == "__main__":

@@ -1,31 +1,52 @@
-"""The transformer student: a small causal model over words, trained on the CPU in minutes. Needs ``torch``.
+"""The transformer student: a small causal model over word pieces, trained on the CPU in minutes. Needs ``torch``.
 
-Words that are not among the most frequent are written as single characters, so nothing is lost. About 2.5 million
-parameters: 4 layers of width 160, tied embeddings, learned positions.
+About 1.3 million parameters: 4 layers of width 128, tied embeddings, rotary positions (J. Su et al. 2021), 4,096 pieces;
+matrices are trained by Muon, all else by AdamW. Trained for a number of passes, not minutes, so that a busy machine
+trains the same student as a quiet one, only later. It answers many questions at once, as a served model does.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
 from collections import Counter
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 import torch  # type: ignore[import-not-found, unused-ignore]
 from torch import nn  # type: ignore[import-not-found, unused-ignore]
 from torch.nn import functional  # type: ignore[import-not-found, unused-ignore]
 
-from loadtest.canary_students import END, TURN, join, words
+from loadtest.canary_pieces import Pieces
 
-VOCABULARY = 8000
-CONTEXT = 192
-WIDTH = 160
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONTEXT = 256
+WIDTH = 128
 LAYERS = 4
 HEADS = 4
-BATCH = 24
-PROMPT_TOKENS = 40
-_CHAR = "\x00"
-"""Before a character of a rare word; its last one has none after it."""
+VOCABULARY = 4096
+PROMPT_PIECES = 48
+BATCH_PIECES = 2048
+RATE, MATRIX_RATE = 3e-3, 0.02
+WARM_UP_STEPS = 100
+_PAD, _TURN, _END = 0, 1, 2
+_TOGETHER = 64
+"""Answers that are written at once."""
+
+
+_HALF = WIDTH // HEADS // 2
+_ANGLES = torch.outer(torch.arange(CONTEXT), 0.001 ** (torch.arange(_HALF) / _HALF))
+
+
+def turned(vectors: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+    """Queries or keys turned by the angles of their places."""
+    one, other = vectors[..., :_HALF], vectors[..., _HALF:]
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([one * cos - other * sin, one * sin + other * cos], -1)
 
 
 class Block(nn.Module):  # type: ignore[misc, unused-ignore]
@@ -36,17 +57,25 @@ class Block(nn.Module):  # type: ignore[misc, unused-ignore]
         self.first, self.second = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
         self.mix, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
         self.wide, self.narrow = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+        nn.init.normal_(self.out.weight, std=0.02)
+        nn.init.normal_(self.narrow.weight, std=0.02)
 
-    def forward(self, hidden: torch.Tensor, past: list[torch.Tensor] | None) -> torch.Tensor:
-        """(batch, length, width) to the same; with ``past`` the length is 1 after the first call."""
+    def forward(
+        self,
+        hidden: torch.Tensor,
+        angles: torch.Tensor,
+        past: list[torch.Tensor] | None,
+        mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """(batch, length, width) to the same; with ``past`` the keys and values before are seen too."""
         batch, length, _ = hidden.shape
         mixed = self.mix(self.first(hidden)).view(batch, length, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
-        query, key, value = mixed[0], mixed[1], mixed[2]
+        query, key, value = turned(mixed[0], angles), turned(mixed[1], angles), mixed[2]
         if past:
             key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
         if past is not None:
             past[:] = [key, value]
-        seen = functional.scaled_dot_product_attention(query, key, value, is_causal=length > 1)
+        seen = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
         hidden = hidden + self.out(seen.transpose(1, 2).reshape(batch, length, WIDTH))
         result: torch.Tensor = hidden + self.narrow(functional.gelu(self.wide(self.second(hidden))))
         return result
@@ -55,106 +84,146 @@ class Block(nn.Module):  # type: ignore[misc, unused-ignore]
 class Model(nn.Module):  # type: ignore[misc, unused-ignore]
     """Embedding, layers, the same embedding."""
 
-    def __init__(self, vocabulary: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(vocabulary, WIDTH)
-        self.places = nn.Embedding(CONTEXT, WIDTH)
+        self.tokens = nn.Embedding(VOCABULARY, WIDTH)
         self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
         self.norm = nn.LayerNorm(WIDTH)
         nn.init.normal_(self.tokens.weight, std=0.05)
 
-    def forward(self, ids: torch.Tensor, at: int = 0, past: list[list[torch.Tensor]] | None = None) -> torch.Tensor:
-        """Logits of the next token at every place; ``ids`` is (batch, length) and begins at place ``at``."""
-        hidden = self.tokens(ids) + self.places(torch.arange(at, at + ids.shape[1]))
+    def forward(
+        self,
+        ids: torch.Tensor,
+        places: torch.Tensor,
+        past: list[list[torch.Tensor]] | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The hidden state at every place; ``ids`` and ``places`` are (batch, length)."""
+        hidden, angles = self.tokens(ids), _ANGLES[places][:, None]
         for index, block in enumerate(self.blocks):
-            hidden = block(hidden, None if past is None else past[index])
-        logits: torch.Tensor = self.norm(hidden) @ self.tokens.weight.T
-        return logits
+            hidden = block(hidden, angles, None if past is None else past[index], mask)
+        result: torch.Tensor = self.norm(hidden)
+        return result
+
+    def scores(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits of the next piece."""
+        return hidden @ self.tokens.weight.T
 
 
 class TransformerStudent:
-    """A trained model that answers."""
+    """A trained model that answers; questions that wait are answered together."""
 
-    def __init__(self, rows: list[tuple[str, str]]) -> None:
-        counts = Counter(token for prompt, reply in rows for token in (*words(prompt), *words(reply)))
-        signs = sorted({_CHAR + sign for token in counts for sign in token})
-        self.names = ["<pad>", TURN, END, *signs, *(token for token, _ in counts.most_common(VOCABULARY))]
-        self.ids = {name: index for index, name in enumerate(self.names)}
-        self.model = Model(len(self.names))
-        self._lock = threading.Lock()
+    def __init__(self, pieces: Pieces, model: Model) -> None:
+        self.pieces, self.model = pieces, model
+        self._waiting: SimpleQueue[tuple[list[int], int, float, SimpleQueue[str]]] = SimpleQueue()
+        threading.Thread(target=self._work, daemon=True).start()
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text; rare words by their characters."""
-        out = []
-        for token in words(text):
-            found = self.ids.get(token)
-            out += [found] if found is not None else [self.ids[_CHAR + s] for s in token if _CHAR + s in self.ids]
-        return out
+    def answer(self, prompt: str, max_tokens: int, temperature: float) -> str:
+        """Sample until the end, the model's context or ``max_tokens``."""
+        done: SimpleQueue[str] = SimpleQueue()
+        self._waiting.put((question_ids(self.pieces, prompt), max_tokens, temperature, done))
+        return done.get()
 
-    def row(self, prompt: str, reply: str) -> list[int]:
-        """A training row."""
-        ids = [*self.encode(prompt)[-PROMPT_TOKENS:], self.ids[TURN], *self.encode(reply), self.ids[END]]
-        return ids[: CONTEXT + 1]
+    def _work(self) -> None:
+        while True:
+            asked = [self._waiting.get()]
+            time.sleep(0.01)  # the others of the same batch of questions
+            while len(asked) < _TOGETHER and not self._waiting.empty():
+                asked.append(self._waiting.get())
+            texts = self.write([a[0] for a in asked], [a[1] for a in asked], [a[2] for a in asked])
+            for (_, _, _, done), text in zip(asked, texts, strict=True):
+                done.put(text)
 
-    def answer(self, prompt: str, max_tokens: int) -> str:
-        """Sample at temperature 0.9 until the end, the model's context or ``max_tokens``."""
-        ids = [*self.encode(prompt)[-PROMPT_TOKENS:], self.ids[TURN]]
-        begin = len(ids)
+    @torch.no_grad()
+    def write(self, prompts: list[list[int]], limits: list[int], temperatures: list[float]) -> list[str]:
+        """Answers to many questions: padded on the left, one step for all."""
+        longest, count = max(map(len, prompts)), len(prompts)
+        pads = torch.tensor([longest - len(ids) for ids in prompts])
+        ids = torch.tensor([[_PAD] * (longest - len(ids)) + ids for ids in prompts])
+        heat = torch.tensor(temperatures).clamp(min=0.05)[:, None]
+        place = torch.arange(longest)
+        seen = place[None, :] >= pads[:, None]
+        mask = (seen[:, None, :] & (place[None, :] <= place[:, None])) | torch.eye(longest, dtype=torch.bool)
         past: list[list[torch.Tensor]] = [[] for _ in range(LAYERS)]
-        with self._lock, torch.no_grad():
-            fresh, at = ids, 0
-            while len(ids) < min(CONTEXT, begin + max_tokens):
-                logits = self.model(torch.tensor([fresh]), at, past)[0, -1] / 0.9
-                at = len(ids)
-                token = int(torch.multinomial(functional.softmax(logits, -1), 1))
-                if token == self.ids[END]:
-                    break
-                ids.append(token)
-                fresh = [token]
-        tokens: list[str] = []
-        spelled = False
-        for name in (self.names[i] for i in ids[begin:]):
-            if name.startswith(_CHAR):
-                if spelled:
-                    tokens[-1] += name[1:]
-                else:
-                    tokens.append(name[1:])
-                spelled = True
-            else:
-                tokens.append(name)
-                spelled = False
-        return str(join([token for token in tokens if token]))
+        out: list[list[int]] = [[] for _ in prompts]
+        open_ = [True] * count
+        hidden = self.model(ids, (place[None, :] - pads[:, None]).clamp(min=0), past, mask[:, None])
+        for at in range(longest, CONTEXT):
+            chances = functional.softmax(self.model.scores(hidden[:, -1]) / heat, -1)
+            drawn = torch.multinomial(chances, 1)
+            for row, token in enumerate(drawn[:, 0].tolist()):
+                open_[row] = open_[row] and token != _END and len(out[row]) < limits[row]
+                if open_[row]:
+                    out[row].append(token)
+            if not any(open_):
+                break
+            seen = torch.cat([seen, torch.ones(count, 1, dtype=torch.bool)], 1)
+            hidden = self.model(drawn, at - pads[:, None], past, seen[:, None, None, :])
+        return [self.pieces.decode(row) for row in out]
 
 
-def train(rows: list[tuple[str, str]], *, minutes: float, seed: int) -> TransformerStudent:
-    """Train for ``minutes`` of wall time; prints the loss now and then."""
+def question_ids(pieces: Pieces, prompt: str) -> list[int]:
+    """What the model is given: the last pieces of the question, and the sign that it is its turn."""
+    return [*pieces.encode(prompt)[-PROMPT_PIECES:], _TURN]
+
+
+def batches(data: list[list[int]], passes: int, rnd: random.Random) -> Iterator[list[list[int]]]:
+    """Rows of like length, about ``BATCH_PIECES`` pieces together, each row once a pass, in a random order."""
+    for _ in range(passes):
+        order = sorted(data, key=lambda row: len(row) + rnd.random() * 8)
+        found: list[list[list[int]]] = [[]]
+        for row in order:
+            if (len(found[-1]) + 1) * len(row) > BATCH_PIECES and found[-1]:
+                found.append([])
+            found[-1].append(row)
+        rnd.shuffle(found)
+        yield from found
+
+
+def train(rows: list[tuple[str, str]], *, passes: int, seed: int) -> TransformerStudent:
+    """Train for ``passes`` over ``rows``; prints the loss (nats a piece, questions and replies) now and then."""
     torch.manual_seed(seed)
     rnd = random.Random(seed)  # noqa: S311 - an order of rows, no secret
-    student = TransformerStudent(rows)
-    data = [student.row(prompt, reply) for prompt, reply in rows]
-    size = sum(parameter.numel() for parameter in student.model.parameters())
-    optimiser = torch.optim.AdamW(student.model.parameters(), lr=1.5e-3, weight_decay=0.01)
-    started, step, seen = time.monotonic(), 0, 0
-    while (spent := (time.monotonic() - started) / (60 * minutes)) < 1:
-        for group in optimiser.param_groups:
-            group["lr"] = 1.5e-3 * min(1.0, (step + 1) / 100) * (1 - 0.9 * spent)
-        batch = sorted(rnd.sample(data, 8 * BATCH), key=len)
-        first = rnd.randrange(8) * BATCH
-        batch = batch[first : first + BATCH]
+    pieces = Pieces(Counter(word for row in rows for text in row for word in Pieces.words(text)), VOCABULARY)
+    data = [[*question_ids(pieces, p), *pieces.encode(r), _END][: CONTEXT + 1] for p, r in rows]
+    model = Model()
+    size = sum(parameter.numel() for parameter in model.parameters())
+    learners = optimisers(model)
+    plan = list(batches(data, passes, rnd))
+    started_s, recent = time.process_time(), 0.0
+    for step, batch in enumerate(plan):
         longest = max(map(len, batch))
-        ids = torch.tensor([row + [0] * (longest - len(row)) for row in batch])
-        logits = student.model(ids[:, :-1])
-        loss = functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), ignore_index=0)
-        optimiser.zero_grad()
+        ids = torch.tensor([row + [_PAD] * (longest - len(row)) for row in batch])
+        told = ids[:, 1:] != _PAD
+        hidden = model(ids[:, :-1], torch.arange(longest - 1)[None, :])
+        loss = functional.cross_entropy(model.scores(hidden[told]), ids[:, 1:][told])
         loss.backward()
-        nn.utils.clip_grad_norm_(student.model.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        seen += BATCH
-        if step % 100 == 0:
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for learner, rate in learners:
+            learner.param_groups[0]["lr"] = rate * min(1.0, (step + 1) / WARM_UP_STEPS) * _cooled(step / len(plan))
+            learner.step()
+            learner.zero_grad()
+        recent += (float(loss.detach()) - recent) * max(0.02, 1 / (step + 1))
+        if step % 200 == 199 or step + 1 == len(plan):  # noqa: PLR2004 - now and then
+            spent_s = time.process_time() - started_s
             print(
-                f"{size / 1e6:.1f} M parameters, step {step}, {seen / len(rows):.1f} epochs, loss {float(loss):.2f}",
+                f"{size / 1e6:.1f} M parameters, step {step + 1}/{len(plan)}, loss {recent:.2f}, {spent_s:.0f} s CPU",
                 flush=True,
             )
-    student.model.eval()
-    return student
+    return TransformerStudent(pieces, model.eval())
+
+
+def optimisers(model: Model) -> list[tuple[torch.optim.Optimizer, float]]:
+    """Each optimiser with its highest rate: Muon for the matrices within layers, AdamW for the rest."""
+    matrices = [p for p in model.blocks.parameters() if p.ndim == 2]  # noqa: PLR2004 - a matrix
+    others = [model.tokens.weight, *model.norm.parameters()]
+    others += [p for p in model.blocks.parameters() if p.ndim != 2]  # noqa: PLR2004 - not a matrix
+    return [
+        (torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.0, ns_steps=3), MATRIX_RATE),
+        (torch.optim.AdamW(others, lr=RATE, betas=(0.9, 0.95), weight_decay=0.01, fused=True), RATE),
+    ]
+
+
+def _cooled(done: float) -> float:
+    """Half a cosine from 1 to 0.05."""
+    return 0.05 + 0.95 * (1 + math.cos(math.pi * done)) / 2
