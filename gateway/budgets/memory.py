@@ -15,6 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from gateway.budgets.core import Decision, Shapes, View
+from gateway.budgets.recent import Recent
 from gateway.budgets.windows import HOLD_US, LEASE_WAIT_US, SECOND_US, Lease
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from gateway.budgets.windows import Shape, State
     from gateway.clock import Clock
 
-DONE_US = 60 * SECOND_US
 ABANDONED_US = 3600 * SECOND_US
 MOVED_US = 46 * 86_400 * SECOND_US
 """Longer than the longest window, so that nothing is carried twice while it counts."""
@@ -59,7 +59,7 @@ class MemoryStore:
         self._leases: dict[str, dict[str, int]] = {}
         self._open: OrderedDict[str, Record] = OrderedDict()
         self._abandoned: OrderedDict[str, Record] = OrderedDict()
-        self._done: OrderedDict[str, int] = OrderedDict()
+        self._done = Recent()
         self._moved: OrderedDict[str, int] = OrderedDict()
         self._shapes = Shapes()
         self._sweeping: Iterator[str] = iter(())
@@ -100,7 +100,7 @@ class MemoryStore:
         for position, line in enumerate(lines):
             if line[2] != record.amounts[position] or line[1].code == Lease.CODE:
                 self._change(record, reservation, position, line[2], now_us)
-        self._done[reservation] = now_us + DONE_US
+        self._done.add(reservation, now_us)
         self._note(reservation)
 
     def renew_now(self, reservation: str, lines: Sequence[Line], now_us: int) -> None:
@@ -165,9 +165,9 @@ class MemoryStore:
     def sweep_now(self, now_us: int) -> None:
         """Forget what counts for nothing: a step over the buckets, and everything expired beside them."""
         self.reap_now(now_us)
-        for expiring in (self._done, self._moved):
-            while expiring and next(iter(expiring.values())) <= now_us:
-                expiring.popitem(last=False)
+        self._done.turn(now_us)
+        while self._moved and next(iter(self._moved.values())) <= now_us:
+            self._moved.popitem(last=False)
         while self._abandoned and next(iter(self._abandoned.values())).expires_us <= now_us:
             self._abandoned.popitem(last=False)
         for _ in range(SWEEP_STEP):

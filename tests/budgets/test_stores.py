@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.budgets.core import Move, Renewal
+from gateway.budgets.recent import Recent
 from gateway.budgets.redis_store import RedisStore
 from gateway.types import Amounts, Subject, Unit
 from tests.budgets.helpers import BUCKET, CALENDAR, DAY_S, LEASE, SLIDING, START_S, budget, charge, lines, requests
@@ -347,3 +348,30 @@ async def test_workers_are_counted_only_while_they_live(world: World) -> None:
     assert [await world.store.workers(name) for name in ("w1", "w2", "w1", "w3")] == [1, 2, 2, 3]
     world.advance(36)
     assert await world.store.workers("w2") == 1
+
+
+@pytest.mark.parametrize("settled_after_s", [0.0, 0.001, 9.999, 10.0])
+@pytest.mark.parametrize("again_after_s", [0.0, 9.999, 10.0, 59.999, 60.0])
+def test_a_settled_id_is_known_for_a_minute_and_soon_after_that_it_is_not(
+    settled_after_s: float, again_after_s: float
+) -> None:
+    recent, start_us = Recent(), START_S * 1_000_000
+    settled_us = start_us + round(settled_after_s * 1e6)
+    recent.add("before", start_us)
+    recent.add("r", settled_us)
+    recent.turn(settled_us + round(again_after_s * 1e6))
+    assert ("r" in recent) or again_after_s > 60
+    assert "other" not in recent
+    recent.turn(settled_us + 70_000_001)
+    assert "r" not in recent
+    assert len(recent) == 0
+
+
+def test_a_clock_that_goes_back_forgets_nothing_and_a_leap_forgets_all() -> None:
+    recent, now_us = Recent(), START_S * 1_000_000
+    recent.add("a", now_us)
+    recent.add("b", now_us - 3_600_000_000)
+    assert "a" in recent
+    assert "b" in recent
+    recent.add("c", now_us + 86_400_000_000)
+    assert ("a" in recent, "b" in recent, "c" in recent) == (False, False, True)

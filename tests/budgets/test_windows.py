@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.budgets.windows import SLICES, Bucket, Calendar, Sliding, month_bounds, revive, shape_of
+from gateway.budgets.months import month_bounds
+from gateway.budgets.windows import SLICES, Bucket, Calendar, Sliding, revive, shape_of
 from gateway.types import Unit
 from tests.budgets.helpers import BUCKET, CALENDAR, DAY_S, LEASE, SLIDING, START_S, budget
 
