@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gateway.analysis import evidence, grounds, links, templates
+from gateway.analysis import evidence, grounds, links, pools, templates
 from gateway.analysis.book import PhraseBook
 from gateway.analysis.clusters import Cluster, ClusterBook
 from gateway.analysis.cohort import Cohort
 from gateway.analysis.config import MATCH_BITS, AnalysisConfig
 from gateway.analysis.replays import ReplayBook
+from gateway.analysis.rhythm import Rhythm
+from gateway.analysis.values import ValueBook
 from gateway.types import Level
 
 if TYPE_CHECKING:
@@ -60,12 +62,15 @@ class Analyzer:
         self.cohort = Cohort()
         self.book = PhraseBook(self.config.phrase_slots_log2)
         self.replays = ReplayBook()
+        self.values = ValueBook()
+        self.rhythm = Rhythm()
         self.found = ClusterBook(self.config)
         self._on_weighed = on_weighed
         self._known: dict[str, Mapping[str, Any]] = {}
         self.opened_s: float | None = None
         self.next_tick_s = 0.0
         self.next_full_s = 0.0
+        self.next_pools_s = 0.0
         self.looked_rows = 0
         self.matches = 0
         self.intents: list[float] = []
@@ -87,7 +92,10 @@ class Analyzer:
 
     def observe(self, ts: float, account: str, traits: Mapping[str, Any]) -> None:
         """Enter one answered request of ``account`` at ``ts`` with its traits (``traits.extract``)."""
-        number = self.cohort.see(ts, account, self._known.get(account, {}), traits)
+        known = self._known.get(account, {})
+        number = self.cohort.see(ts, account, known, traits)
+        self.values.note(number, known, traits)
+        self.rhythm.note(ts, number)
         self.replays.note(ts, number, traits, self.cohort)
         phrases = traits.get("ph")
         if not phrases:
@@ -126,6 +134,9 @@ class Analyzer:
         self.looked_rows = min(self.looked_rows, self.book.kept)
         for group in self.replays.groups(self.config.min_entities):
             self._consider_replays(group, now_s)
+        if now_s >= self.next_pools_s:
+            self.next_pools_s = now_s + pools.EVERY_S
+            self._look_for_pools(now_s)
         self.found.merge()
         return self.found.verdicts(self.cohort.names, now_s)
 
@@ -213,6 +224,7 @@ class Analyzer:
         if found.suffice(self.config):
             cluster = cluster or self.found.open(Level.SUSPECT, now_s)
             self._raise(cluster, found, now_s)
+            cluster.members.clear()
             self._take_replays(cluster, accounts, now_s)
         elif found.combined >= self.config.watch_e:
             self._watch(accounts, found, now_s, now_s)
@@ -269,8 +281,33 @@ class Analyzer:
         if signature != cluster.bits:
             self.found.sign(cluster, signature)
         senders = self._senders(rows, templates.scores(rows, self._weights(cluster)) >= MATCH_BITS)
-        kin = [number for number in links.kin(self.cohort, cluster.members) if not self._is_exempt(number)]
-        self.found.join(cluster, [*senders, *kin], now_s)
+        self.found.join(cluster, [*senders, *self._kin(cluster)], now_s)
+
+    def _kin(self, cluster: Cluster) -> list[int]:
+        """Accounts outside that a cluster's own linkage values link to it, without the exempt."""
+        found = links.kin(self.values, self.cohort.holder_numbers(), cluster.members)
+        return [number for number in found if not self._is_exempt(number)]
+
+    def _look_for_pools(self, now_s: float) -> None:
+        """Weigh groups that work alike; those that suffice become clusters, or are the ones that they were."""
+        ours = {number for cluster in self.found.enforced() if cluster.is_pool for number in cluster.members}
+        taken = {number for cluster in self.found.enforced() for number in cluster.members} - ours
+        apart = np.array([self._is_exempt(number) for number in range(len(self.cohort))], bool)
+        apart[list(taken)] = True
+        for pool in pools.find(self.cohort, self.rhythm, self.values, apart, self.config, now_s):
+            if self._on_weighed is not None:
+                self._on_weighed(now_s, pool.accounts, pool.holders, pool.found)
+            for part in pool.parts:
+                cluster = self.found.same_as(part)
+                if cluster is None or not cluster.is_enforced:
+                    cluster = self.found.open(Level.SUSPECT, now_s)
+                    cluster.is_pool = True
+                    self._raise(cluster, pool.found, now_s)
+                cluster.renewed_s = now_s
+                self.found.join(cluster, part, now_s)
+        for cluster in self.found.enforced():
+            if cluster.is_pool:
+                self.found.join(cluster, self._kin(cluster), now_s)
 
     def _enforce(
         self,

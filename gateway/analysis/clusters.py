@@ -35,6 +35,8 @@ class Cluster:
     members: dict[int, float] = field(default_factory=dict)
     bits: dict[int, float] = field(default_factory=dict)
     """Signature: weight of each phrase, by the phrase's hash."""
+    is_pool: bool = False
+    """Found by how its accounts work and what they share, without a template or replays."""
     codes: list[int] = field(default_factory=list)
     """Signature: reasoning signatures and conversations that its accounts replayed."""
     first_enforced_s: float | None = None

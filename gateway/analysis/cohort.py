@@ -222,6 +222,11 @@ class Cohort:
         """Accounts without a request since ``since_s``."""
         return dict.fromkeys(np.flatnonzero(np.array(self.last_s) < since_s).tolist(), True)
 
+    def holder_numbers(self) -> NDArray[np.int64]:
+        """For each account, the number of the first account of its holder."""
+        first: dict[Any, int] = {}
+        return np.array([first.setdefault(self.holder(number), number) for number in range(len(self))], np.int64)
+
     def holders(self, accounts: list[int]) -> list[int]:
         """The first account of each holder, in order."""
         seen: set[Any] = set()

@@ -1,9 +1,13 @@
-"""Links between accounts, in bits, and the kin of a cluster.
+"""Links between accounts, in bits; the values that are a group's own; the kin of a cluster.
 
 A link weighs log2 of how much likelier two accounts of one operator share a value than two of the
 population (Fellegi and Sunter 1969, with the value's own frequency as in Splink): a value that k of n
 holders show gives log2(n / k) bits, so that a public mail provider or a carrier's address weighs nothing.
-Values of one kind are capped, because they are correlated (an exit and a sign-up in one block).
+Values of one mechanism share one cap, because they are correlated: a privacy gateway or a VPN gives its customers
+exits *and* a TLS fingerprint in common, so both are one mechanism.
+
+A value is a group's *own* where enough of its holders show it and hardly anybody else does. Whoever shows own
+values of two mechanisms is linked; one value, shared or forged, links nobody.
 """
 
 from __future__ import annotations
@@ -12,20 +16,25 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from gateway.analysis.values import KINDS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from gateway.analysis.cohort import Cohort
+    from gateway.analysis.values import Pairs, ValueBook
 
-KINDS: Final = {"mail": "mail", "snet": "address", "net": "address", "ja4": "client", "hour": "sign-up"}
-"""Linkage traits and the kind whose cap they share; a telephone's country is too common to link two."""
-KIND_CAP_BITS: Final = 10.0
+MECHANISM: Final = {"mail": 0, "phone": 1, "hour": 2, "net": 3, "ja4": 3}
+"""Of each kind of value: mail, telephone, time of sign-up, access (addresses and the program that connects)."""
+CAP_BITS: Final = 10.0
+"""No mechanism links by more: a value that only two accounts ever showed may be a coincidence of a thin log."""
 KIN_BITS: Final = 12.0
-"""From here on an account is kin: two kinds of values that mostly members show."""
+"""From here on, with two mechanisms, accounts are linked."""
+_MECHANISMS: Final = 4
 _OWN_MEMBERS: Final = 3
 _OWN_SHARE: Final = 0.75
+_LOW: Final = 0xFFFFFFFF
 
 
 def bits_of(holders: NDArray[np.int64] | int, population: int) -> NDArray[np.float64]:
@@ -37,27 +46,61 @@ def bits_of(holders: NDArray[np.int64] | int, population: int) -> NDArray[np.flo
     return np.asarray(np.log2(np.maximum(population, 1) / np.maximum(holders, 1)))
 
 
-def kin(cohort: Cohort, members: Mapping[int, float]) -> list[int]:
-    """Accounts outside that show values of at least two kinds which are the cluster's own.
+def holders_of(pairs: Pairs, holder: NDArray[np.int64], among: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many different holders of the accounts ``among`` show each value, by its code."""
+    use = among[pairs.account]
+    seen = np.unique((pairs.code[use] << 32) | holder[pairs.account[use]])
+    return np.bincount(seen >> 32, minlength=pairs.size)
 
-    A value is the cluster's own where at least three holders in it show it and three quarters of all accounts
-    that show it are members: an address that strangers use too makes nobody kin, whoever forges what.
+
+def own_values(
+    book: ValueBook,
+    holder: NDArray[np.int64],
+    inside: NDArray[np.bool_],
+    among: NDArray[np.bool_],
+    *,
+    members: int = _OWN_MEMBERS,
+    share: float = _OWN_SHARE,
+) -> dict[str, NDArray[np.float64]]:
+    """Bits of each kind's values that are the own ones of ``inside``; 0 for the others.
+
+    Own: ``members`` holders of ``inside`` or more show it, and they are at least ``share`` (0 to 1) of all holders
+    ``among`` which it is looked for. ``holder[i]`` stands for everybody who openly belongs together with the i-th
+    account.
     """
-    size = len(cohort)
-    inside = np.zeros(size, bool)
+    found = {}
+    population = int(np.unique(holder[among]).size)
+    for kind in KINDS:
+        pairs = book.pairs(kind)
+        every = holders_of(pairs, holder, among)
+        mine = holders_of(pairs, holder, inside & among)
+        own = (mine >= members) & (mine >= share * every)
+        found[kind] = np.where(own, np.clip(bits_of(every, population), 0.0, CAP_BITS), 0.0)
+    return found
+
+
+def shown_bits(book: ValueBook, own: Mapping[str, NDArray[np.float64]], size: int) -> NDArray[np.float64]:
+    """For ``size`` accounts and each mechanism, the bits of the strongest own value that the account shows."""
+    best = np.zeros((size, _MECHANISMS))
+    for kind, bits in own.items():
+        pairs = book.pairs(kind)
+        strong = bits[pairs.code] > 0
+        np.maximum.at(best[:, MECHANISM[kind]], pairs.account[strong], bits[pairs.code[strong]])
+    return best
+
+
+def linked(best: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Accounts that ``shown_bits`` links: two mechanisms at least, and ``KIN_BITS`` together."""
+    return ((best > 0).sum(axis=1) >= 2) & (best.sum(axis=1) >= KIN_BITS)  # noqa: PLR2004 - two mechanisms
+
+
+def kin(book: ValueBook, holder: NDArray[np.int64], members: Mapping[int, float]) -> list[int]:
+    """Accounts outside that show values of at least two mechanisms which are the cluster's own.
+
+    Own: at least three holders in it show the value and three quarters of all who show it are members: an address
+    that strangers use too makes nobody kin, whoever forges what.
+    """
+    inside = np.zeros(holder.size, bool)
     inside[list(members)] = True
-    best: dict[str, NDArray[np.float64]] = {}
-    for trait, kind in KINDS.items():
-        column = cohort.columns[trait]
-        value = column.value[:size]
-        shown = value >= 0
-        every = np.bincount(value[shown], minlength=1)
-        mine = np.bincount(value[shown & inside], minlength=every.size)
-        single = np.bincount(value[shown & inside & column.counted[:size]], minlength=every.size)
-        own = (single >= _OWN_MEMBERS) & (mine >= _OWN_SHARE * every)
-        bits = np.zeros(size)
-        bits[shown] = np.where(own, np.minimum(bits_of(every, size), KIND_CAP_BITS), 0.0)[value[shown]]
-        best[kind] = np.maximum(best.get(kind, np.zeros(size)), bits)
-    kinds = np.sum([bits > 0 for bits in best.values()], axis=0)
-    total = np.sum(list(best.values()), axis=0)
-    return np.flatnonzero(~inside & (kinds >= 2) & (total >= KIN_BITS)).tolist()  # noqa: PLR2004 - two kinds
+    best = shown_bits(book, own_values(book, holder, inside, np.ones(holder.size, bool)), holder.size)
+    return np.flatnonzero(linked(best) & ~inside).tolist()

@@ -22,8 +22,10 @@ from gateway.types import Level
 if TYPE_CHECKING:
     from gateway.analysis.config import AnalysisConfig
 
-FORMAT: Final = 1
-_SCALARS: Final = ("opened_s", "next_tick_s", "next_full_s", "looked_rows", "matches", "intents", "adopted")
+FORMAT: Final = 2
+_SCALARS: Final = (
+    "opened_s", "next_tick_s", "next_full_s", "next_pools_s", "looked_rows", "matches", "intents", "adopted",
+)  # fmt: skip
 
 
 def snapshot(analyzer: Analyzer) -> bytes:
@@ -35,6 +37,8 @@ def snapshot(analyzer: Analyzer) -> bytes:
         "cohort": analyzer.cohort.dump(),
         "clusters": [_plain(cluster) for cluster in analyzer.found.every.values()],
         "replays": analyzer.replays.dump(),
+        "values": analyzer.values.dump(),
+        "rhythm": analyzer.rhythm.dump(),
     }
     packed = np.frombuffer(orjson.dumps(plain, option=orjson.OPT_NON_STR_KEYS), np.uint8)
     stream = io.BytesIO()
@@ -64,6 +68,8 @@ def restore(data: bytes, config: AnalysisConfig | None = None) -> Analyzer:
         setattr(analyzer, name, value)
     analyzer.cohort.load(plain["cohort"])
     analyzer.replays.load(plain["replays"])
+    analyzer.values.load(plain["values"])
+    analyzer.rhythm.load(plain["rhythm"])
     analyzer.book.load(arrays)
     for row in plain["clusters"]:
         _enter(analyzer, row)

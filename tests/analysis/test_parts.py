@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from gateway.analysis import links, templates
+from gateway.analysis import templates
 from gateway.analysis.book import PhraseBook
 from gateway.analysis.clusters import ClusterBook
 from gateway.analysis.cohort import Cohort
@@ -159,19 +159,6 @@ def test_the_base_is_the_smoothed_share_within_the_stratum() -> None:
         home = [1 + (place % 4 == 0) for place in range(2, 30)]
         everywhere = (seen.count(mail) + 0.5) / (len(seen) + 1)
         assert probability == pytest.approx((home.count(mail) + 10 * everywhere) / (len(home) + 10))
-
-
-def test_kin_needs_two_kinds_of_the_clusters_own_values() -> None:
-    rows = [{"mail": 50, "ja4": 60} for _ in range(6)]
-    rows += [{"mail": 50, "ja4": 60}, {"mail": 50, "ja4": 1}, {"mail": 1, "ja4": 60}]
-    cohort = settled([*rows, *({"mail": 100 + place, "ja4": 200 + place} for place in range(1200))])
-    assert links.kin(cohort, dict.fromkeys(range(6), 0.0)) == [6]
-
-
-def test_a_value_that_strangers_share_makes_nobody_kin() -> None:
-    rows = [{"mail": 50, "ja4": 60} for _ in range(12)]
-    cohort = settled([*rows, *({"mail": 100 + place, "ja4": 200 + place} for place in range(1200))])
-    assert links.kin(cohort, dict.fromkeys(range(6), 0.0)) == []
 
 
 @pytest.mark.parametrize(("common", "same"), [(0, False), (4, False), (5, True), (10, True)])

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gateway.analysis import links
+from gateway.analysis.values import KINDS, MOST_VALUES, ValueBook
+
+
+def booked(rows: list[dict[str, Any]]) -> ValueBook:
+    """One account a row: directory and first request in one mapping."""
+    book = ValueBook()
+    for number, row in enumerate(rows):
+        book.note(number, row, row)
+    return book
+
+
+def alone(size: int) -> np.ndarray[Any, Any]:
+    return np.arange(size)
+
+
+def strangers(count: int) -> list[dict[str, Any]]:
+    return [{"mail": 1_000 + place, "ja4": 5_000 + place, "created": 3_600.0 * place} for place in range(count)]
+
+
+def kin(rows: list[dict[str, Any]], members: int) -> list[int]:
+    return links.kin(booked(rows), alone(len(rows)), dict.fromkeys(range(members), 0.0))
+
+
+def test_kin_needs_own_values_of_two_mechanisms() -> None:
+    rows = [{"mail": 50, "ja4": 60} for _ in range(6)]
+    rows += [{"mail": 50, "ja4": 60}, {"mail": 50, "ja4": 1}, {"mail": 1, "ja4": 60}]
+    assert kin([*rows, *strangers(1_200)], 6) == [6]
+
+
+def test_a_privacy_gateways_exit_and_fingerprint_are_one_mechanism() -> None:
+    rows = [{"net": 50, "ja4": 60} for _ in range(7)]
+    assert kin([*rows, *strangers(1_200)], 6) == []
+
+
+def test_a_value_that_strangers_share_makes_nobody_kin() -> None:
+    rows = [{"mail": 50, "ja4": 60} for _ in range(12)]
+    assert kin([*rows, *strangers(1_200)], 6) == []
+
+
+@pytest.mark.parametrize(("members", "found"), [(2, []), (3, [3]), (4, [4])])
+def test_a_value_is_own_from_three_holders_on(members: int, found: list[int]) -> None:
+    rows = [{"mail": 50, "ja4": 60} for _ in range(members + 1)]
+    assert kin([*rows, *strangers(1_200)], members) == found
+
+
+def test_accounts_of_one_holder_count_once_for_a_value() -> None:
+    rows = [{"mail": 50, "ja4": 60} for _ in range(7)]
+    holder = alone(1_207)
+    holder[:6] = 0
+    book = booked([*rows, *strangers(1_200)])
+    assert links.kin(book, holder, dict.fromkeys(range(6), 0.0)) == []
+
+
+def test_forged_values_of_a_cluster_do_not_make_their_first_owners_its_members() -> None:
+    victims = [{"mail": 50, "ja4": 60, "created": 7.0} for _ in range(5)]
+    copies = [{"mail": 50, "ja4": 60, "created": 7.0} for _ in range(6)]
+    rows = [*copies, *victims, *strangers(1_200)]
+    assert kin(rows, 6) == []
+
+
+@pytest.mark.parametrize(("holders", "population", "bits"), [(1, 1, 0.0), (1, 1_024, 10.0), (512, 1_024, 1.0)])
+def test_a_value_weighs_its_rarity(holders: int, population: int, bits: float) -> None:
+    assert float(links.bits_of(holders, population)) == bits
+
+
+def test_the_book_holds_every_pair_once_whatever_is_repeated() -> None:
+    rng, book = Random(3), ValueBook()
+    seen: set[tuple[int, int]] = set()
+    for number in range(30):
+        for _ in range(rng.randint(1, 8)):
+            net = rng.randint(1, 9)
+            book.note(number, {}, {"net": net})
+            seen.add((number, net))
+    pairs = book.pairs("net")
+    assert len(pairs.account) == len(seen)
+    assert set(zip(pairs.account.tolist(), pairs.code.tolist(), strict=True)) == {
+        (number, list(dict.fromkeys(pairs.code.tolist())).index(code)) for number, code in coded(book, seen)
+    }
+
+
+def coded(book: ValueBook, seen: set[tuple[int, int]]) -> set[tuple[int, int]]:
+    """The oracle's pairs with the book's code of each value: the order in which values came."""
+    order = book.dump()["kinds"]["net"][0]
+    return {(number, order.index(value)) for number, value in seen}
+
+
+@pytest.mark.parametrize(("exits", "kept"), [(1, 1), (MOST_VALUES, MOST_VALUES), (MOST_VALUES + 1, MOST_VALUES)])
+def test_an_account_that_roams_keeps_a_bounded_number_of_exits(exits: int, kept: int) -> None:
+    book = ValueBook()
+    for net in range(1, exits + 1):
+        book.note(0, {}, {"net": net})
+    assert len(book.pairs("net").account) == kept
+
+
+def test_a_book_from_its_dump_goes_on_as_if_nothing_had_happened() -> None:
+    rng = Random(5)
+    events = [(number, {"net": rng.randint(1, 5), "ja4": rng.randint(1, 3)}) for number in range(20) for _ in range(4)]
+    whole, first, second = ValueBook(), ValueBook(), ValueBook()
+    for place, (number, shown) in enumerate(events):
+        known = {"mail": number % 4, "country": "DE", "phone": "FR", "created": 1.0}
+        whole.note(number, known, shown)
+        if place == 37:
+            second.load(first.dump())
+        (first if place < 37 else second).note(number, known, shown)
+    assert len(second) == len(whole)
+    for kind in KINDS:
+        for got, expected in zip(second.pairs(kind), whole.pairs(kind), strict=True):
+            assert np.array_equal(got, expected)
