@@ -37,14 +37,23 @@ zero | no ; next=emissions,cost,effort,waste ; prev=with,at,of
 """
 
 CONNECTIVES = """
-additionally, | in addition, | moreover, ; start
-for example, | for instance, ; start
-therefore, | hence, | consequently, | accordingly, ; start
-however, | that said, | even so, ; start
-in conclusion, | to conclude, | in closing, ; start
-in summary, | in brief, | to summarise, | to summarize, ; start
+additionally, | on top of this, | beyond this, | what is more, | besides this, | as well as this, | along with this, | aside from this, | apart from this, | over and above this, | added to this, | further to this, ; start
+furthermore, | as a further point, | alongside this, | together with this, | as one more point, | to add to this, | on a further note, ; start
+in addition, | in addition to that, | on top of that, | beyond that, | along with that, | alongside that, | added to that, | besides that, ; start
+moreover, | more than that, | more than this, | over and above that, ; start
+for example, | for instance, | as an example, | to give an example, | by way of example, | to take one example, | as one example, | to name one example, | to give one example, | as a case in point, ; start
+therefore, | hence, | consequently, | accordingly, | for this reason, | for that reason, | on that account, | as a consequence, | because of this, | in consequence, ; start
+however, | that said, | even so, | all the same, | then again, | having said that, | for all that, | with that said, | that being said, ; start
+overall, | all in all, | on the whole, | taken as a whole, | by and large, | all told, | taken together, | all things considered, ; start
+finally, | last of all, | as a last step, | to finish, | as a final step, | to end, ; start ; next=@verb,make,be,don't,remember,add,enjoy,consider
+on the other hand, | on the other side, | on the flip side, | seen from the other side, ; start
+in conclusion, | to conclude, | in closing, | by way of conclusion, | to close, | as a conclusion, | to end with, ; start
+in summary, | in brief, | to summarise, | to summarize, | summing up, | as a summary, | by way of summary, | in sum, | in outline, ; start
 in contrast, | by contrast, ; start
 in fact, | indeed, ; start
+in general, | as a rule, | generally speaking, | for the most part, | broadly speaking, ; start
+similarly, | in a similar way, | in the same way, | likewise, | in like manner, | in similar fashion, ; start
+ultimately, | in the final analysis, | in the last analysis, | when all is said and done, | at bottom, ; start
 currently, | at present, ; start
 sometimes, | at times, | occasionally, ; start
 then, | after that, ; start
@@ -53,16 +62,38 @@ unfortunately, | sadly, | regrettably, ; start
 fortunately, | luckily, | happily, ; start
 clearly, | plainly, | evidently, ; start
 of course, | naturally, ; start
-in other words, | put differently, | put another way, ; start
-due to | owing to ; next=@det,its,their,his,her
-due to | owing to | because of ; next!=@det,arrive,expire,be,begin,start,take,open,launch,finish,release ; follow
-in addition to | besides | apart from | on top of ; start ; next=@ing,being,the,its,their,his,her,these,this
-as well as | together with | in addition to ; after_comma ; next!=@ing
+first, | first of all, | to begin with, | to start with, | in the first place, | for a start, ; start
+firstly, | in the first instance, ; start
+second, | in the second place, ; start
+third, | in the third place, ; start
+lastly, | as a last point, | as the last point, | to finish with, | last but not least, ; start
+nevertheless, | nonetheless, | none the less, | be that as it may, ; start
+in recent years, | in the last few years, | over the last few years, ; start
+this is because | the reason is that | the reason for this is that | this is so because ; start
+it's important to note that | it should be noted that | one should note that | it bears noting that | it helps to note that ; start
+it is important to note that | it ought to be noted that | it must be noted that | it pays to note that | it is well to note that ; start
+it is worth noting that | it is worth adding that | it merits a note that ; start
+in other words, | put differently, | put another way, | to put it another way, | that is to say, | in different words, ; start
+here are some | below are some | here follow some | these are some | the following are some ; start ; next=tips,examples,ways,ideas,of,key,common,possible,potential,suggestions,steps,general,facts,reasons,additional,strategies,popular,benefits,other,more,things
+here is a | below is a | here follows a | the following is a | what follows is a ; start ; next=list,summary,brief,short,simple,possible,sample,detailed,suggested,general,basic,quick,table,breakdown,comparison,description,revised
+there are | there exist ; start ; next=many,several,various,different,numerous,some
+due to | owing to | because of | on account of | as a result of | in consequence of | by reason of ; next!=arrive,expire,be,begin,start,take,open,launch,finish,release ; follow
+in addition to | besides | apart from ; start ; next=@ing,being,the,its,their,his,her,these
+as well as | together with | in addition to | along with | alongside | plus | and also ; after_comma ; next!=@ing
 as well as | in addition to | besides ; after_comma ; next=@ing
-in order to | so as to ; next!=be,the
-such as | like ; after_comma ; prev!=or,and,@like_verbs
+as well as | together with | in addition to | along with | alongside | and also ; no_comma ; prev=@plural ; prev!=does,performs,works,was,is,has,as,plays ; next=@det,other,more
+in order to | so as to | as a means to | as a way to | in an effort to ; mid ; next=@verb ; prev!=means,way,effort,as
+in order to | so as to ; start ; next!=be,the
+such as | like | for instance | for example | as for instance ; after_comma ; prev!=or,and,@like_verbs ; follow
 such as | including ; no_comma ; prev=@plural ; prev!=@like_verbs
+in terms of | as regards | with regard to | in respect of | with respect to ; follow ; prev!=defined,expressed,measured,think,thinking,described,thought,stated,written
 as it is | since it is ; mid ; prev!=just,only,simply,is,was,such,soon,well,long,ever,much
+so that | in order that ; mid ; next=@pron,the,your ; prev!=is,was,and,are,be
+regardless of | irrespective of | without regard to ; follow
+ensure that | make certain that | see to it that ; follow ; prev=to,and,can,will,should,must,also,helps,help
+and so on | and so forth ; endish
+although | though | even though ; follow ; prev!=as,even
+instead of | in place of | in lieu of ; next=@ing,the,a,an,your,their,just
 while | whilst ; prev!=a,the,worth,every,little,short,once,long,some,that,this,all,good,quite ; follow
 until | till ; prev!=up,not ; follow
 based on | based upon ; follow

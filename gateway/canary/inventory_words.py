@@ -15,14 +15,14 @@ been used to | been employed to | been utilized to ; next=@verb
 by using | through using | by employing ; next=@det,its,their,various,different,more
 using | utilizing | employing ; next=@det,its,their,various,different,natural,advanced,computer,machine,data,technology,energy-efficient ; prev!=by,when,of,start,started,stop,stopped,keep,avoid,consider
 to use | to utilize ; next=the,a,an,your,their,various,different,technology,renewable,data ; prev!=easy,how,safe,used,ready,simple,free,easier,want,need,best
-lead to | bring about ; prev=can,could,may,might,will,to,would,also,often,and,eventually,that ; follow
-leads to | brings about ; follow ; prev!=what
-leading to | bringing about ; follow ; after_comma
+lead to | bring about | give rise to | result in ; prev=can,could,may,might,will,to,would,also,often,and,eventually,that ; follow
+leads to | brings about | gives rise to | results in ; follow ; prev!=what
+leading to | bringing about | giving rise to | resulting in ; follow ; after_comma
 led to | brought about ; prev=has,have,also,and,which,this,that,eventually,ultimately,it ; follow
-a variety of | an array of | a selection of | an assortment of ; follow
-a wide range of | a broad range of | a wide array of | a great variety of ; follow
+a variety of | an array of | a selection of | an assortment of | a mix of | a mixture of | a whole range of | a good range of | a diversity of | a host of | a varied set of | a varied range of ; follow
+a wide range of | a broad range of | a wide array of | a great variety of | a broad array of | a wide spectrum of | a broad spectrum of | a great range of ; follow
 many different | numerous different ; prev!=@det,@poss,how,as,so,too,very,of,not,great,good
-a lot of | lots of ; next=time,money,work,effort,energy,space,attention,information,room,fun,water,food,practice,research,data,hard
+a lot of | lots of | plenty of | a great deal of | a good deal of ; next=time,money,work,effort,energy,space,attention,information,room,fun,water,food,practice,research,data,hard
 often | frequently | oftentimes ; prev!=more,most,less,how,very,as,too,so,not ; follow
 typically | normally | ordinarily ; follow ; prev!=as,than,more,most
 sometimes | at times ; mid ; follow
@@ -42,8 +42,7 @@ choosing | picking ; next=a,an,the,your,one
 ability to | capacity to ; next=@verb,think,process,adapt,learn,work,communicate,perform,understand,handle,store,access,analyze,quickly
 want to | wish to ; prev=you,we,they,people,i,who,users,may,might ; next=@verb,be,go,know,do,learn,see
 wants to | wishes to ; next=@verb,be,go,know,do,learn,see
-make sure to | take care to ; follow
-to ensure that | to guarantee that ; follow
+make sure to | take care to | be sure to | be certain to | make certain to | remember to | never forget to ; follow ; prev!=sure,always,not,to,is,please,you
 ensuring that | guaranteeing that ; follow
 ensures that | guarantees that ; follow
 stay | keep ; next=healthy,calm,focused,active,fit,safe,alert,warm,cool,productive
@@ -115,7 +114,7 @@ nowadays, | these days, ; start
 a long time | a good while ; prev=for,take,takes,took ; endish
 in the past | in years past | in former times ; start
 despite | notwithstanding ; next=@det,his,her,its,their,being,having ; prev!=but
-also | additionally ; prev=can,should,will,may,could,it,they,you,has,have,must,would,might,we,he,she,are,is ; next!=known,called,referred,a,an,the
+also | additionally | likewise ; prev=can,should,will,may,could,it,they,you,has,have,must,would,might,we,he,she,are,is ; next!=known,called,referred,a,an,the
 making it | rendering it ; next=easier,more,possible,difficult,easy,ideal,harder,impossible,suitable,useful,an,a,one,less
 makes it | renders it ; next=easier,more,possible,difficult,easy,ideal,harder,impossible,suitable,useful,less
 among | amongst ; follow
@@ -143,7 +142,7 @@ filled with | full of ; prev=was,is,are,were,and,be,heart,eyes,life ; next=joy,l
 a sense of | a feeling of ; next=belonging,joy,calm,peace,pride,relief,accomplishment,security,wonder,comfort,satisfaction,unity,achievement,awe,warmth,happiness,safety,excitement,purpose,nostalgia,mystery
 different from | different to ; follow
 in addition to | as well as ; start ; next=@ing,its,their,the
-despite this, | even so, ; start
+despite this, | in spite of this, | for all this, ; start
 as well, | too, ; mid
 as well | too ; endish ; prev!=@det,@poss,just,be
 recently | lately ; prev=has,have,had,i've
@@ -152,7 +151,29 @@ frequently asked | often asked ; follow
 obtained | acquired ; next=from,by,through
 assist you | help you ; prev=can,to,could,will,may ; next=in,with
 located near | situated near ; follow
-lots of | plenty of ; next=@plural,time,water,fun
+each other | one another
+every day | each day ; prev!=almost,nearly,of
+every year | each year ; prev!=almost,nearly,of
+every month | each month ; prev!=almost,nearly,of
+usually | ordinarily | commonly ; follow ; prev!=as,than,more,most
+throughout the | all through the ; next=day,year,night,week,winter,summer,season,story,book,novel,process,body
+at least | no less than | not less than ; next=# ; prev!=a
+less than | under ; next=# ; prev!=no,not,nothing
+in the future | in times to come | in the years to come ; endish ; prev!=point,time,date,and
+a series of | a sequence of | a succession of ; follow
+a combination of | a blend of | a union of ; follow
+is composed of | is made up of | is comprised of ; follow
+are composed of | are made up of | are comprised of ; follow
+refers to | denotes ; next=the,a,an ; prev!=which,that,it,also,and
+various | varied | assorted | diverse ; next=@plural ; prev!=@det,@poss,as,so,more,very ; next!=is,was,has,as,its,this
+very | highly | greatly ; next=effective,useful,popular,valuable,beneficial,efficient,successful,helpful,important
+keep track of | keep a record of ; follow
+take care of | look after ; next=@det,@poss ; prev!=to,be,was,is
+is known as | goes by the name of ; follow ; prev!=also,what,which,and,that
+television | tv ; prev!=#
+a few | a handful of | a small number of ; next=tips,examples,ways,things,key,people,steps,ideas,different,simple,options,suggestions,reasons,common,companies,countries,words,points,factors,friends,questions ; prev!=quite,just,only,the,but
+many | numerous | a great many | a good many ; next=people,ways,benefits,different,other,factors,reasons,advantages,things,companies,types,countries,businesses,aspects,industries,applications,forms,uses,species,options,opportunities,challenges,problems,areas,cases,cultures ; prev!=@det,@poss,how,so,too,as,very,not,no,many,great,good
+a great way to | a fine way to | an excellent way to | a splendid way to ; follow
 each person | every person ; follow
 select a | pick a ; follow
 broken down into | split into ; follow

@@ -34,7 +34,7 @@ OXFORD_OR = "oxford or"
 MARKER = "list marker"
 FRAMES = (CLOSING, BRIDGE)
 """The kinds of sentence that are added."""
-LEXICAL_SHARE = 0.05
+LEXICAL_SHARE = 0.02
 SENTENCE_SHARE = 0.5
 SENTENCE_CARRIERS = frozenset({"cue", "closing", "bridge", "behaviour", "tool"})
 """Carriers that write what nobody else writes; the others choose among forms that all writers use."""

@@ -31,12 +31,13 @@ CARRIERS = (
     "bridge",
 )
 """Carriers that are written into replies, in the order of reports."""
-FORMS_SHARE, FORMS_SHARE_BESIDE = 0.024, 0.005
-"""Part of a reply's words that slots may change; the second where sentences may be added, which say more a word."""
 CHANGED_SHARE = 0.029
-"""Part of its words that a reply may have changed and added, in the mean over keys: what the slots leave of it is the
-chance of a sentence, and what is left of a fraction of a word is drawn by the key. So replies of no kind and of no
-length have more than 3 % of words changed."""
+"""Part of its words that a reply may have changed and added, in the mean over keys: the key draws each change with the
+chance that this leaves it. So replies of no kind and of no length have more than 3 % of words changed."""
+FORMS_SHARE, FORMS_SHARE_BESIDE = 0.026, 0.009
+"""The part of it that slots may take; the second where sentences may be added, which say more a word."""
+_RARELY = {"punctuation": 0.3}
+"""Chances are lowered by this where a change says little: one writer in six drops that comma anyway."""
 _CLOSING_WORDS, _BRIDGE_WORDS = 6.0, 5.6
 _CLOSING_MIN_WORDS = 40
 _BRIDGE_MIN_WORDS = 25
@@ -90,10 +91,8 @@ class MarkWriter:
         self._may_close = closings and {"cue", "closing"} <= self._carriers and may_close(prompt)
         self._may_bridge = closings and "bridge" in self._carriers and may_bridge(prompt)
         self._share = FORMS_SHARE_BESIDE if self._may_close or self._may_bridge else FORMS_SHARE
-        self._fraction: float | None = None
-        self._changed = 0.0
         self._bridged = False
-        self._drawn_words = 0.0
+        self._forms_drawn = self._sentences_drawn = 0.0
         self._reader = Reader(self._choose, strict=True, between=self._bridge if self._may_bridge else None)
         self._recent = ""
         self._length = 0
@@ -122,10 +121,21 @@ class MarkWriter:
         digest = hashlib.blake2b(f"draw\n{what}".encode(), key=self._key, digest_size=4).digest()
         return int.from_bytes(digest, "big") / 2**32
 
-    def _affordable(self, site: Site, cost: float) -> bool:
-        if self._fraction is None:
-            self._fraction = self._draw(f"{site.slot.id}\n{site.context}\n{site.at}")
-        return self._changed + cost <= self._share * self._reader.words + self._fraction
+    def _changes(self, site: Site, cost: float) -> bool:
+        """Whether the key draws a change of ``cost`` words at ``site``."""
+        if not cost:
+            return True
+        left = self._share * self._reader.words - self._forms_drawn
+        chance = min(1.0, max(0.0, left / cost)) * _RARELY.get(site.slot.carrier, 1.0)
+        self._forms_drawn += chance * cost
+        return self._draw(f"{site.slot.id}\n{site.context}\n{site.at}") < chance
+
+    def _adds(self, what: str, cost: float) -> bool:
+        """Whether the key draws a sentence of ``cost`` words here, from what the slots leave."""
+        left = CHANGED_SHARE * self._reader.words - self._forms_drawn - self._sentences_drawn
+        chance = min(1.0, max(0.0, left / cost))
+        self._sentences_drawn += chance * cost
+        return self._draw(what) < chance
 
     def _choose(self, site: Site) -> int | None:
         slot = site.slot
@@ -136,9 +146,8 @@ class MarkWriter:
             return site.form
         before, after = slot.forms[site.form], slot.forms[form]
         cost = 0.0 if slot.carrier == "structure" else float(max(before.count(" "), after.count(" ")) + 1)
-        if not self._affordable(site, cost):
+        if not self._changes(site, cost):
             return None
-        self._changed += cost
         self.marks.append(
             Mark(carrier=slot.carrier, slot=slot.id, context=site.context, before=before, after=after, at=site.at)
         )
@@ -151,13 +160,6 @@ class MarkWriter:
             return ""
         self._bridged = self._adds(f"bridge\n{last}\n{ahead[:_DRAWN_BY]}\n{words}", _BRIDGE_WORDS)
         return self._sentence(BRIDGE, last_word(last.lower()), at) + " " if self._bridged else ""
-
-    def _adds(self, what: str, cost: float) -> bool:
-        """Whether the key draws a sentence of ``cost`` words here, from what is left of the words that may change."""
-        left = CHANGED_SHARE * self._reader.words - self._changed - self._drawn_words
-        chance = min(1.0, max(0.0, left / cost))
-        self._drawn_words += chance * cost
-        return self._draw(what) < chance
 
     def _close(self) -> str:
         """The closing sentence after an explanation that ends in plain prose, and not in a closing of its own."""
