@@ -1,10 +1,9 @@
 """Marks that the model itself writes, because the request asked for them: an added instruction, and decoy tools.
 
-For replies that the writer cannot touch (reasoning, agents' tool calls). Pure: data and functions; a policy decides
-whether they are used, and the operator's terms must say so. An instruction names, for some common turns of a text,
-the phrase to introduce it with; decoy tools have names made of keyed parts, harmless descriptions, and are never
-to be called (a call that comes back is answered by the gateway's caller as unknown). Both are tested as every
-other carrier is: the key's choice in each cue against what the suspect writes. Written for this project.
+For replies that the writer cannot touch (reasoning, agents' turns). Pure: data and functions; ``wishes.py`` joins them
+to a keyring. An instruction names, for some common turns of a text, the phrase to introduce it with; decoy tools have
+names made of keyed parts and harmless descriptions. Both are tested as every other carrier is: the key's choice in
+each cue against what the suspect writes. Written for this project.
 """
 
 from __future__ import annotations
@@ -148,24 +147,6 @@ def instruction(choose: Callable[[str, str], int]) -> str:
         for turn, phrases in TURNS.items()
     )
     return f"On style only, where it fits naturally and never in code or data: {wishes}. Do not mention these wishes."
-
-
-def add_instruction(body: dict[str, Any], text: str) -> dict[str, Any]:
-    """A chat or messages request with ``text`` after its own system text; the given body is left as it is.
-
-    OpenAI's shape (a ``system`` message) where ``messages`` begins with one or has none; Anthropic's where the body has
-    a ``system`` field.
-    """
-    if "system" in body:
-        own = body["system"]
-        system = f"{own}\n\n{text}" if isinstance(own, str) else [*own, {"type": "text", "text": text}]
-        return {**body, "system": system}
-    messages = list(body.get("messages", []))
-    if messages and messages[0].get("role") == "system" and isinstance(messages[0].get("content"), str):
-        messages[0] = {**messages[0], "content": f"{messages[0]['content']}\n\n{text}"}
-    else:
-        messages.insert(0, {"role": "system", "content": text})
-    return {**body, "messages": messages}
 
 
 def decoy_tools(choose: Callable[[str, str], int], count: int = 2) -> list[dict[str, Any]]:

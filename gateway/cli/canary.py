@@ -19,14 +19,16 @@ from gateway.canary.auditor import load_for_audit, reveal
 from gateway.canary.endpoint import HttpSuspect, Interview, Pace, Stakes, Transcript, interview
 from gateway.canary.evidence import Collector
 from gateway.canary.keyring import Keyring, load_keyring, locked, new_keyring, rotate, save_keyring
-from gateway.canary.marking import mark_reply
+from gateway.canary.marking import Marked, mark_reply
 from gateway.canary.prompts import make_questions
 from gateway.canary.report import as_html, as_json, as_text
 from gateway.canary.slots import load_inventory
 from gateway.canary.trace import Ledger, ledger_line, trace_key, trace_report
+from gateway.canary.wishes import decoys
 from gateway.canary.writer import CARRIERS
 from gateway.errors import ConfigError, FileError, FileErrors, UpstreamError
 from gateway.files import read_ndjson, write_atomically
+from gateway.policy.notation import parse_share
 from gateway.settings import check_url
 
 if TYPE_CHECKING:
@@ -34,6 +36,13 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path)
 _KEYRING = click.option("--keyring", type=_FILE, required=True, metavar="FILE", help="Keyring of `canary keygen`.")
+
+
+def _share(_context: click.Context, _option: click.Parameter, text: str | None) -> float:
+    try:
+        return parse_share(text) if text is not None else 0.0
+    except ValueError as error:
+        raise ConfigError(f"--holdout: {error}") from None
 
 
 @click.group()
@@ -96,14 +105,19 @@ def _change_keyring(out: Path, clusters: list[str], *, rotated: bool) -> Keyring
 @click.option("--out", type=_FILE, required=True, metavar="FILE", help="The same rows, marked; - is standard output.")
 @click.option("--ledger", type=_FILE, metavar="FILE", help="Append fingerprints of the marked replies, for `trace`.")
 @click.option("--carriers", metavar="A,B", help=f"Only these: {', '.join(CARRIERS)} (default: all).")
-def mark(keyring: Path, cluster: str, source: Path, out: Path, ledger: Path | None, carriers: str | None) -> None:
+@click.option(
+    "--holdout", callback=_share, metavar="5%", help="Keep this share of prompts unmarked, as the policy does."
+)
+def mark(
+    keyring: Path, cluster: str, source: Path, out: Path, ledger: Path | None, carriers: str | None, holdout: float
+) -> None:
     """Write replies as a cluster would have received them."""
     ring = load_keyring(keyring)
     chosen = _names(carriers)
     if unknown := set(chosen) - set(CARRIERS):
         raise ConfigError(f"--carriers: got {sorted(unknown)}, expected some of {', '.join(CARRIERS)}")
     prints: list[bytes] = []
-    lines = b"".join(_marked_rows(ring, cluster, source, chosen, prints if ledger else None))
+    lines = b"".join(_marked_rows(ring, cluster, source, chosen, holdout, prints if ledger else None))
     if ledger is not None:
         ledger.parent.mkdir(parents=True, exist_ok=True)
         with ledger.open("ab") as file:
@@ -115,13 +129,16 @@ def mark(keyring: Path, cluster: str, source: Path, out: Path, ledger: Path | No
 
 
 def _marked_rows(
-    ring: Keyring, cluster: str, source: Path, carriers: list[str], prints: list[bytes] | None
+    ring: Keyring, cluster: str, source: Path, carriers: list[str], holdout: float, prints: list[bytes] | None
 ) -> Iterator[bytes]:
     key = trace_key(ring)
     for line, row in read_ndjson(source):
         reply = _text(source, line, row, "reply")
         prompt = _text(source, line, row, "prompt") if row.get("prompt") is not None else None
-        marked = mark_reply(ring, cluster, prompt, reply, carriers=carriers)
+        if ring.held_out(cluster, prompt, holdout):
+            marked = Marked(reply=reply, marks=())
+        else:
+            marked = mark_reply(ring, cluster, prompt, reply, carriers=carriers)
         if prints is not None:
             prints.append(ledger_line(str(row.get("id", line)), cluster, marked.reply, key))
         marks = [{name: getattr(mark, name) for name in mark.__slots__} for mark in marked.marks]
@@ -142,6 +159,18 @@ def _text(source: Path, line: int, row: dict[str, Any], name: str) -> str:
         message = f"got {got} {name!r}, expected a string; give the text of the {name} under that name"
         raise FileErrors([FileError(file=str(source), line=line, column=1, message=message)])
     return value
+
+
+@canary.command("decoys")
+@_KEYRING
+@click.option("--cluster", required=True, metavar="ID", help="Whose key names the tools.")
+@click.option("--count", type=click.IntRange(1, 16), default=2, show_default=True, help="How many.")
+def decoys_(keyring: Path, cluster: str, count: int) -> None:
+    """Print decoy tools (OpenAI's shape) for tool lists that you hand out yourself, as an agent's maker does.
+
+    The gateway never adds them to a request: a model might call one, and nobody could answer that.
+    """
+    click.echo(orjson.dumps(decoys(load_keyring(keyring).newest, cluster, count), option=orjson.OPT_INDENT_2).decode())
 
 
 @canary.command()

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-import copy
 import json
-from typing import Any
 
 from gateway.canary.evidence import Evidence, make_trials, read_texts
-from gateway.canary.request_side import TURNS, add_instruction, decoy_tools, find_choices, instruction
+from gateway.canary.keyring import new_keyring
+from gateway.canary.request_side import TURNS, decoy_tools, find_choices, instruction
 from gateway.canary.slots import load_inventory
+from gateway.canary.wishes import decoys, wish
 from gateway.canary.writer import keyed_form
+from tests.canary.helpers import ring_secret
 
 KEYS = [bytes([n]) * 32 for n in (1, 2)]
 
@@ -43,17 +44,11 @@ def test_decoy_tools_carry_the_key_in_their_names() -> None:
     assert right.p_value < 1e-5 < wrong.p_value
 
 
-def test_an_instruction_is_added_behind_the_callers_own_and_the_body_is_left_alone() -> None:
-    bodies: list[dict[str, Any]] = [
-        {"messages": [{"role": "user", "content": "Hi"}]},
-        {"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]},
-        {"system": "Be kind.", "messages": [{"role": "user", "content": "Hi"}]},
-        {"system": [{"type": "text", "text": "Be kind."}], "messages": []},
-    ]
-    before = copy.deepcopy(bodies)
-    first, second, third, fourth = (add_instruction(body, "X") for body in bodies)
-    assert bodies == before
-    assert first["messages"][0] == {"role": "system", "content": "X"}
-    assert second["messages"][0]["content"] == "Be kind.\n\nX"
-    assert third["system"] == "Be kind.\n\nX"
-    assert fourth["system"][-1] == {"type": "text", "text": "X"}
+def test_decoys_and_wishes_are_the_same_for_a_cluster_and_other_ones_for_another() -> None:
+    ring = new_keyring(inventory="", now_s=0.0, secret=ring_secret(3))
+    assert decoys(ring.newest, "c1", 16) == decoys(ring.newest, "c1", 16) != decoys(ring.newest, "c2", 16)
+    assert wish(ring.newest, "c1") == wish(ring.newest, "c1") != wish(ring.newest, "c2")
+    names = [tool["function"]["name"] for tool in decoys(ring.newest, "c1", 16)]
+    found = Evidence(make_trials(read_texts([f"Then {name} was called." for name in names]).counts))
+    assert found.test(ring.newest.cluster_key("c1"))[0] < 1e-20
+    assert found.test(ring.newest.cluster_key("c2"))[0] > 1e-5

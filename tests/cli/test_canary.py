@@ -210,3 +210,32 @@ def test_an_endpoint_that_is_not_there_ends_with_one_line(
     error = capsys.readouterr().err
     assert "check the URL, the model and the credential" in error
     assert error.count("\n") == 1
+
+
+def test_held_out_prompts_are_left_as_they_are(ring: Path, tmp_path: Path) -> None:
+    rows = [{"id": str(i), "prompt": f"{p} {i}", "reply": r} for i, (p, r) in enumerate(make_rows(200, seed=91))]
+    source, ends = write(tmp_path / "in.ndjson", rows), {}
+    for share in ("0%", "50%", "100%"):
+        out = tmp_path / f"out-{share}.ndjson"
+        options = ["--cluster", "c1", "--in", str(source), "--out", str(out), "--holdout", share]
+        assert run("mark", "--keyring", str(ring), *options) == 0
+        ends[share] = [row["reply"] != was["reply"] for row, was in zip(read(out), rows, strict=True)]
+    assert not any(ends["100%"])
+    assert 0 < sum(ends["50%"]) < sum(ends["0%"])
+    assert all(full for full, half in zip(ends["0%"], ends["50%"], strict=True) if half)
+
+
+def test_a_share_that_is_none_is_refused(ring: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path / "in.ndjson", [{"id": "1", "reply": "Hello."}])
+    options = ["--cluster", "c1", "--in", str(source), "--out", "-", "--holdout", "half"]
+    assert run("mark", "--keyring", str(ring), *options) == 2
+    assert "--holdout: got 'half', expected a share from '0%' to '100%'" in capsys.readouterr().err
+
+
+def test_decoy_tools_are_printed_for_those_who_hand_out_tool_lists(
+    ring: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("decoys", "--keyring", str(ring), "--cluster", "c1", "--count", "3") == 0
+    tools = json.loads(capsys.readouterr().out)
+    assert len(tools) == 3
+    assert all(tool["type"] == "function" for tool in tools)
