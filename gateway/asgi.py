@@ -22,6 +22,9 @@ BODY_FOLLOWS = "distillguard.body_follows"
 CALLER_KEY = "distillguard.caller"
 """Where the scope has the ``Caller``, under a server that knows it."""
 
+PUSH_KEY = "distillguard.push"
+"""Where the scope has a ``Push`` for the app's reply, if there is one."""
+
 SLOWEST_BODY_BYTES_PER_S = 16 * 1024
 """A body that is slower for longer than the time-out is not read on: some 128 kbit/s."""
 
@@ -29,6 +32,12 @@ _DRAIN_BYTES = 64 * 1024
 _LINGER_S = 1.0
 _PLAIN = "/:@!$&'()*+,;=~"
 """What stands for itself in a path (RFC 3986, section 3.3), besides letters, digits and ``-._``."""
+
+
+Push: TypeAlias = Callable[[bytes], bool]
+"""Takes a piece of a reply that has begun and is not its last, at once and without a task having to run; False
+where it does not take it, so that it has to be sent. Not to be called while a message is being sent.
+"""
 
 
 class Watch(Protocol):
@@ -49,6 +58,12 @@ class Caller(Watch, Protocol):
 
     def whole_body(self, max_bytes: int) -> bytes | None:
         """The request's body, once, where all of it is there and it is not larger; else nothing happens."""
+
+    def is_free(self) -> bool:
+        """Whether a piece of a reply without a declared length can be written now."""
+
+    def write(self, piece: bytes) -> None:
+        """Write one, where ``is_free``; not empty."""
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:
@@ -185,6 +200,13 @@ class Pinger:
         self._sending = False
         self._task: asyncio.Task[None] | None = None
         self._timer = self._loop.call_later(interval_s, self._look)
+
+    def passed(self) -> bool:
+        """Note a message that is passed on at once; False where it may not be, because a ping is on its way."""
+        if self._task is not None and not self._task.done():
+            return False
+        self._last_s = self._loop.time()
+        return True
 
     async def pass_on(self, send: Send, message: Message) -> None:
         """Send a message, after a ping that is on its way."""

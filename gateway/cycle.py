@@ -159,6 +159,15 @@ class Cycle(RequestResponseCycle):
         """Whether the cancellation that was just caught is the watch's own, and nobody else's as well."""
         return self._cancelled and self._task is not None and self._task.uncancel() == 0
 
+    def is_free(self) -> bool:
+        """Whether a piece of a chunked reply that has begun can be written now."""
+        free = self._chunked and not self.flow.write_paused and not self._head
+        return free and not self.disconnected and not self.response_complete
+
+    def write(self, piece: bytes) -> None:
+        """Write it as a chunk."""
+        self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+
     # What goes to the caller.
 
     async def send(self, message: Any) -> None:

@@ -15,7 +15,17 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.asgi import BODY_FOLLOWS, CALLER_KEY, Pinger, declared_length, header, read_body, received_path, too_large
+from gateway.asgi import (
+    BODY_FOLLOWS,
+    CALLER_KEY,
+    PUSH_KEY,
+    Pinger,
+    declared_length,
+    header,
+    read_body,
+    received_path,
+    too_large,
+)
 from gateway.dialects import PING, allowed_methods, error_event, write_refusal
 from gateway.errors import (
     ClientDisconnected,
@@ -108,6 +118,7 @@ class _Call:
     __slots__ = (
         "app",
         "body",
+        "caller",
         "exchange",
         "finished",
         "headers",
@@ -131,6 +142,7 @@ class _Call:
         self.send = send
         self.headers: Headers = list(scope["headers"])
         self.exchange: Exchange = rooms.pipeline.open(scope["method"], received_path(scope), self.headers)
+        self.caller: Caller | None = scope.get(CALLER_KEY)
         self.pinger: Pinger | None = None
         self.body: bytes | None = None
         """What the app is still to receive of the request."""
@@ -232,8 +244,7 @@ class _Call:
             raise RequestRefused(unsupported(encoding or b""))
         if (declared_length(self.headers) or 0) > settings.max_body_bytes:
             raise RequestRefused(too_large(settings.max_body_bytes))
-        caller: Caller | None = self.scope.get(CALLER_KEY)
-        if caller is not None and (body := caller.whole_body(settings.max_body_bytes)) is not None:
+        if self.caller is not None and (body := self.caller.whole_body(settings.max_body_bytes)) is not None:
             return body
         return await read_body(self.receive, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
 
@@ -272,6 +283,7 @@ class _Call:
         scope["headers"] = to_upstream(exchange, key, length)
         scope["extensions"] = {}  # a reply sent by the server behind our back could not be metered
         scope[UPSTREAM_KEY] = rooms.upstream_of(exchange)
+        scope[PUSH_KEY] = None if self.caller is None else self._push
         return scope
 
     async def _reply(self, message: Message) -> None:
@@ -312,6 +324,18 @@ class _Call:
         self.started = True
         follows = message.get(BODY_FOLLOWS, False)
         return {"type": message["type"], "status": message["status"], "headers": headers, BODY_FOLLOWS: follows}
+
+    def _push(self, piece: bytes) -> bool:
+        """An event like those before it, passed on at once: most of a stream is that. See ``asgi.Push``."""
+        reader, caller = self.exchange.reader, self.caller
+        if self.exchange.first_byte_s is None or caller is None or reader is None or not caller.is_free():
+            return False
+        if self.pinger is not None and not self.pinger.passed():
+            return False
+        given = reader.feed_alike(piece)
+        if given:
+            caller.write(given)
+        return bool(given)
 
     def _ending(self, body: bytes) -> bytes:
         """The last bytes of a reply: with an error event where it was a stream that did not come to its end."""

@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.asgi import BODY_FOLLOWS, CALLER_KEY, declared_length, received_path
+from gateway.asgi import BODY_FOLLOWS, CALLER_KEY, PUSH_KEY, declared_length, received_path
 from gateway.errors import ClientDisconnected, UpstreamUnreachable
 from gateway.guard import UPSTREAM_KEY
 from gateway.upstream import origin_of
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from gateway.asgi import Message, Receive, Scope, Send, Watch
+    from gateway.asgi import Message, Push, Receive, Scope, Send, Watch
     from gateway.policy import UpstreamSpec
     from gateway.types import Headers
     from gateway.upstream import Reply
@@ -69,7 +69,7 @@ class ReverseProxy:
             raise ClientDisconnected("the caller closed the connection before its request was forwarded")
         try:
             reply = await origin.send(scope["method"], origin.target(scope), origin.fields(scope["headers"]), body)
-            await _stream(reply, send)
+            await _stream(reply, send, scope.get(PUSH_KEY))
         except asyncio.CancelledError:
             if watch.cancelled():
                 raise ClientDisconnected("the caller closed the connection before its reply was whole") from None
@@ -98,7 +98,7 @@ class ReverseProxy:
         return origin
 
 
-async def _stream(reply: Reply, send: Send) -> None:
+async def _stream(reply: Reply, send: Send, push: Push | None) -> None:
     """Pass the reply on as it comes. Where its length is declared, its last bytes are sent as the last, so
     that the guard can settle before the caller has them all.
     """
@@ -109,6 +109,8 @@ async def _stream(reply: Reply, send: Send) -> None:
         await send({"type": "http.response.body", "body": reply.take(), "more_body": False})
         return
     left = declared_length(fields)
+    if left is None and push is not None:
+        reply.push_to(push)
     async for chunk in reply:
         left = None if left is None else left - len(chunk)
         await send({"type": "http.response.body", "body": chunk, "more_body": left != 0})

@@ -92,6 +92,12 @@ class ReplyReader:
         self._bytes += len(chunk)
         return chunk
 
+    def feed_alike(self, chunk: bytes) -> bytes:
+        """As ``feed`` where that is one event like those before, which is never the last; else empty, and
+        nothing happened.
+        """
+        return b""
+
     def finish(self) -> bytes:
         """What is left for the client after the upstream's body came to its proper end."""
         self._tally.ended = True
@@ -171,6 +177,12 @@ class StreamReply(ReplyReader):
                     self._read(event)
             return chunk if not held and self._splitter.empty else b"".join(events)
         return b"".join([self._given_alike(event) or self._change(event) for event in events])
+
+    def feed_alike(self, chunk: bytes) -> bytes:
+        """Only where it comes between whole events, and is one."""
+        if self._decoder is not None or not self._splitter.idle:
+            return b""
+        return self._given_alike(chunk)
 
     def _given_alike(self, event: bytes) -> bytes:
         """What to give for an event like one that was read before; empty where it has to be read."""

@@ -19,6 +19,7 @@ from gateway.errors import UpstreamBroken, UpstreamTimeout
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from gateway.types import Headers
     from gateway.upstream.interface import UpstreamTimeouts
@@ -73,6 +74,7 @@ class Exchange(httpx.AsyncByteStream):
     _ended = False
     _error: BaseException | None = None
     _waiter: asyncio.Future[None] | None = None
+    _sink: Callable[[bytes], bool] | None = None
 
     def __init__(self, line: Line, method: str, timeouts: UpstreamTimeouts, loop: asyncio.AbstractEventLoop) -> None:
         self._line = line
@@ -128,6 +130,10 @@ class Exchange(httpx.AsyncByteStream):
             self._line.go_on()
         return data
 
+    def push_to(self, sink: Callable[[bytes], bool]) -> None:
+        """See ``Reply``."""
+        self._sink = sink
+
     async def aclose(self) -> None:
         """Give up the rest of the reply: the connection is closed at once unless the reply was whole."""
         self.abandon()
@@ -166,7 +172,25 @@ class Exchange(httpx.AsyncByteStream):
         if self._waiting_bytes > HIGH_WATER_BYTES and not self._held and not self._ended:
             self._held = True
             self._line.hold()
-        self._wake()
+        waiter = self._waiter
+        if waiter is None or waiter.done() or (self._sink is not None and self._chunks and self._pushed(self._sink)):
+            return
+        waiter.set_result(None)
+
+    def _pushed(self, sink: Callable[[bytes], bool]) -> bool:
+        """Offer what has come to ``sink``, while its reader waits and the reply goes on; whether it was taken."""
+        if self._ended:
+            return False
+        data = self.take()
+        try:
+            if sink(data):
+                return True
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised to the reader
+            self.fail(error)
+            return True
+        self._chunks.append(data)
+        self._waiting_bytes = len(data)
+        return False
 
     def lost(self, error: Exception | None) -> None:
         """The connection is gone: the end of a reply framed by it (RFC 9112 section 6.3, item 8), else a failure."""
@@ -195,6 +219,7 @@ class Exchange(httpx.AsyncByteStream):
         self._ended = True
         self._error = error
         self.whole = error is None
+        self._sink = None
         self._parser = None  # it holds this object: only the garbage collector would free them
         self._wake()
         self._line.done(keep=keep)

@@ -52,6 +52,11 @@ class Reply(Protocol):
     def take(self) -> bytes:
         """What has come and was not read, without waiting; empty where that is nothing."""
 
+    def push_to(self, sink: Callable[[bytes], bool]) -> None:
+        """Offer what comes, while its reader waits for it, to ``sink`` first; what that does not take (it says
+        False) is left to the reader, as is the end. What ``sink`` raises is raised to the reader.
+        """
+
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     async def aclose(self) -> None:
@@ -121,6 +126,9 @@ class _TransportReply:
     def take(self) -> bytes:
         """Nothing is known to have come."""
         return b""
+
+    def push_to(self, sink: Callable[[bytes], bool]) -> None:
+        """Everything is left to the reader."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         assert isinstance(self._response.stream, httpx.AsyncByteStream)
