@@ -23,9 +23,10 @@ from gateway.policy.difference import difference
 from gateway.policy.language import json_schema
 from gateway.policy.lint import warnings_of
 from gateway.policy.load import check_policies, load_policies, shipped_policies
+from gateway.policy.reference import models, table
 from gateway.policy.rules import Place
 from gateway.policy.sarif import sarif
-from gateway.policy.trial import find_tests, run_trials
+from gateway.policy.trial import find_tests, run_trials, trial_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,8 +102,9 @@ def _place(warn: Warn) -> dict[str, Any]:
 @_PATH
 @click.option("--tests", "tests", type=click.Path(path_type=Path), multiple=True, help="Test files (default: beside).")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML here.")
+@click.option("--strict", is_flag=True, help="A rule that no test reached fails too.")
 @_JSON
-def test(path: Path | None, tests: tuple[Path, ...], junit: Path | None, *, as_json: bool) -> None:
+def test(path: Path | None, tests: tuple[Path, ...], junit: Path | None, *, strict: bool, as_json: bool) -> None:
     """Run the policy tests beside the policies. Exit code 1: a test failed."""
     folder = path or shipped_policies()
     report = run_trials(check_policies(folder), list(tests) or find_tests(folder))
@@ -111,14 +113,14 @@ def test(path: Path | None, tests: tuple[Path, ...], junit: Path | None, *, as_j
     if as_json:
         _print_json(
             {
-                "ok": not report.failed,
+                "ok": not (report.failed or (strict and report.unreached)),
                 "cases": [dataclasses.asdict(result) for result in report.results],
                 "unreached": report.unreached,
             }
         )
     else:
         _print_report(report)
-    sys.exit(_NO if report.failed else 0)
+    sys.exit(_NO if report.failed or (strict and report.unreached) else 0)
 
 
 def _print_report(report: TrialReport) -> None:
@@ -173,9 +175,14 @@ def diff(old: Path, new: Path, requests: Path | None, accounts: Path | None, *, 
 
 
 @policy.command()
-def schema() -> None:
+@click.option("--tests", is_flag=True, help="Of files of policy tests.")
+@click.option("--reference", is_flag=True, help="Every key with its unit, its default and why, as Markdown tables.")
+def schema(*, tests: bool, reference: bool) -> None:
     """The JSON Schema of policy files, for editors."""
-    _print_json(json_schema())
+    if reference:
+        click.echo("\n".join(f"## {name}\n\n{table(name)}" for name in models()), nl=False)
+    else:
+        _print_json(trial_schema() if tests else json_schema())
 
 
 def _print_json(value: Any) -> None:

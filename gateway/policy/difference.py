@@ -140,7 +140,7 @@ def _rule(rule: Rule, index: int, rules: tuple[Rule, ...]) -> dict[str, Any]:
     """A rule; its place counts only where it settles a tie with another rule."""
     described = _match(rule) | {
         "shadow": rule.shadow,
-        "share": rule.share,
+        "share": None if rule.share is None else _percent(rule.share),
         "if": rule.condition.source if rule.condition else None,
     }
     ties = [
@@ -164,8 +164,15 @@ def _match(rule: Rule) -> dict[str, Any]:
 
 
 def _effect(effect: Effect) -> dict[str, Any]:
-    described = _plain(effect, without=("budgets",))
+    described = _plain(effect, without=("refuse", "budgets", "holdout", "delay_s"))
+    described["refuse"] = None if effect.refuse is None else f"saying {effect.refuse!r}"
+    described["holdout"] = _percent(effect.holdout) if effect.holdout else None
+    described["delay"] = f"{effect.delay_s:g} s" if effect.delay_s else None
     return described | {"budgets": [budget.name for budget in effect.budgets]}
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:g}%"
 
 
 def _plain(value: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pydantic import Field
 from gateway.errors import ConfigError, FileError, FileErrors
 from gateway.policy.cases import RequestSpec, StandingGiven, SubjectSpec
 from gateway.policy.explain import decision_of, explain
-from gateway.policy.language import ROUTE_PATHS, Strict
+from gateway.policy.fields import ROUTE_PATHS, Duration, Strict
 from gateway.policy.load import is_test, read_document
 from gateway.policy.messages import unknown_name, validate
 from gateway.types import Identity, Level, RequestFacts, Standing
@@ -45,6 +45,12 @@ class ExpectSpec(Strict):
     shadowed: list[str] | None = Field(None, description="Rules in shadow that would have refused, exactly these.")
     not_charges: list[str] | None = Field(None, description="Names of budgets that are not charged.")
     max_output_tokens: int | None = Field(None, description="The cap that is put on it.")
+    max_choices: int | None = Field(None, description="The number of replies that it is lowered to.")
+    carriers: list[str] | None = Field(None, description="Kinds of marks, exactly these.")
+    drop_logprobs: bool = Field(False, description="Whether log-probabilities are withheld.")
+    hide_reasoning: bool = Field(False, description="Whether reasoning text is withheld.")
+    sample: bool = Field(False, description="Whether the request is kept in full.")
+    delay: Duration | None = Field(None, description="What is waited before it is sent on; 0s for nothing.")
 
 
 class TestSpec(Strict):
@@ -94,6 +100,13 @@ class TrialReport:
     def failed(self) -> tuple[TrialResult, ...]:
         """The cases that did not decide as expected."""
         return tuple(result for result in self.results if result.failures)
+
+
+def trial_schema() -> dict[str, Any]:
+    """The JSON Schema of a file of policy tests, for editors."""
+    schema = TestFile.model_json_schema(by_alias=True)
+    schema["title"] = "distillguard policy tests"
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def find_tests(path: Path) -> list[Path]:
@@ -192,6 +205,12 @@ def _failures(expect: ExpectSpec, plan: Plan) -> Iterator[str]:
         "plan": plan.plan,
         "upstream": plan.upstream,
         "max_output_tokens": plan.max_output_tokens,
+        "max_choices": plan.max_choices,
+        "carriers": list(plan.carriers),
+        "drop_logprobs": plan.drop_logprobs,
+        "hide_reasoning": plan.hide_reasoning,
+        "sample": plan.sample,
+        "delay": plan.delay_s,
         "shadowed": list(plan.shadowed),
     }
     for key in sorted(expect.model_fields_set & set(got), key=list(got).index):

@@ -157,5 +157,36 @@ def test_the_shipped_schema_is_the_one_that_is_printed(run: Run) -> None:
 def test_every_shipped_file_names_its_schema() -> None:
     from gateway.policy import shipped_policies
 
-    for path in shipped_policies().glob("*.yaml"):
+    folder = shipped_policies()
+    for path in folder.glob("*.yaml"):
         assert path.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=policy.schema.json\n")
+    for path in (folder / "tests").glob("*.yaml"):
+        assert path.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=../test.schema.json\n")
+
+
+def test_the_shipped_schema_of_tests_is_the_one_that_is_printed(run: Run) -> None:
+    from gateway.policy import shipped_policies
+
+    printed = json.loads(run("schema", "--tests").out)
+    assert json.loads((shipped_policies() / "test.schema.json").read_text(encoding="utf-8")) == printed
+
+
+def test_the_reference_has_every_key_of_the_schema(run: Run) -> None:
+    printed, reference = json.loads(run("schema").out), run("schema", "--reference").out
+    for name, model in [("PolicyFile", printed), *printed["$defs"].items()]:
+        (section,) = [part for part in reference.split("## ") if part.startswith(f"{name}\n")]
+        assert all(f"| `{key}` | " in section for key in model["properties"])
+
+
+def test_a_rule_that_no_test_reached_fails_a_strict_test_run(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(
+        BASE + "rules: [{name: lonely, match: {country: DE}, then: {mark: true}}]\n", encoding="utf-8"
+    )
+    (tmp_path / "rules_test.yaml").write_text(
+        "version: 1\nsubjects: {f: {plan: free}}\nrequests: {c: {model: m}}\n"
+        "tests: [{name: one, subjects: [f], requests: [c], expect: {decision: allow}}]\n",
+        encoding="utf-8",
+    )
+    loose, strict = (run("test", "rules.yaml", "--tests", "rules_test.yaml", *more) for more in ((), ("--strict",)))
+    assert (loose.code, strict.code) == (0, 1)
+    assert loose.out == strict.out == "no test reached lonely\n1 passed, 0 failed\n"
