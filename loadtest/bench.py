@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadtest import scenarios
+from loadtest import scenarios, stream_scenarios
 from loadtest.servers import nginx_path, tool
 
 if TYPE_CHECKING:
@@ -30,11 +30,14 @@ if TYPE_CHECKING:
 _SCENARIOS: dict[str, Callable[[Bench], Rounds]] = {
     "start": scenarios.start,
     "plain": scenarios.plain,
-    "streamed": scenarios.streamed,
-    "idle": scenarios.idle,
+    "streamed": stream_scenarios.streamed,
+    "marked": stream_scenarios.marked,
+    "idle": stream_scenarios.idle,
     "big": scenarios.big,
+    "workers": scenarios.workers,
     "drift": scenarios.drift,
 }
+_FULL_ONLY = frozenset({"workers", "drift"})
 _PACKAGES = ("uvicorn", "uvloop", "httptools", "httpx", "orjson", "redis", "hiredis", "numpy")
 
 
@@ -42,7 +45,9 @@ def main() -> None:
     """Run the chosen scenarios and print what they found."""
     given = _arguments()
     size = scenarios.FULL if given.full else scenarios.QUICK
-    chosen = given.only.split(",") if given.only else [name for name in _SCENARIOS if name != "drift" or given.full]
+    chosen = (
+        given.only.split(",") if given.only else [name for name in _SCENARIOS if name not in _FULL_ONLY or given.full]
+    )
     report: dict[str, Any] = {"host": host(), "size": "full" if given.full else "quick", "scenarios": {}}
     print(_host_lines(report["host"]))
     for name in chosen:
@@ -61,7 +66,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="longer rounds, more of them, memory drift")
+    parser.add_argument("--full", action="store_true", help="longer rounds, more of them, two workers, memory drift")
     parser.add_argument("--only", default="", help=f"some of {','.join(_SCENARIOS)}")
     parser.add_argument("--litellm", type=Path, help="the litellm command of its own virtual environment")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder for the figures")

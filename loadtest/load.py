@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from loadtest.servers import HERE, tool
 from loadtest.texts import prompt
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from loadtest.processes import Server
@@ -70,6 +72,17 @@ def open_loop(target: Server, requests: Path, *, per_s: float, seconds: float) -
 def stream(target: Server, *, streams: int, replies: int) -> dict[str, Any]:
     """``streams`` callers that read ``replies`` streamed replies each (see ``streams.py``)."""
     return _program("streams", "read", target.port, streams, replies, timeout_s=300)
+
+
+@contextmanager
+def probe(target: Server, *, seconds: float) -> Iterator[dict[str, float]]:
+    """``/livez`` asked one time after the other during the block; afterwards ``p99_ms`` and ``longest_ms``."""
+    found: dict[str, float] = {}
+    command = [sys.executable, "-m", "loadtest.probe", str(target.admin_port), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as prober:
+        yield found
+        said, _ = prober.communicate(timeout=seconds + _GRACE_S)
+    found |= json.loads(said)
 
 
 def _program(name: str, *args: object, timeout_s: float) -> dict[str, Any]:

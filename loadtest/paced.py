@@ -2,7 +2,7 @@
 
     python -m loadtest.paced PORT EVENTS GAP_MS
 
-Every POST is answered with ``EVENTS`` content events, one every ``GAP_MS``, in the shape of OpenAI's chat
+Every POST is answered with ``EVENTS`` content events, one word each, one every ``GAP_MS``, in the shape of OpenAI's chat
 completions, then usage (where the request asks for it) and ``[DONE]``. A ``GAP_MS`` of 0 sends one event and
 then nothing, for as long as the caller stays: an idle stream.
 """
@@ -17,8 +17,18 @@ import uvloop
 
 _EVENT = (
     b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-mini",'
-    b'"choices":[{"index":0,"delta":{"content":" word%d"},"finish_reason":null}]}\n\n'
+    b'"choices":[{"index":0,"delta":{"content":"%b"},"finish_reason":null}]}\n\n'
 )
+_PROSE = (
+    "You should begin with a large bowl, because it is easier to mix everything that way. However, do not start too "
+    "quickly: the dough needs roughly thirty minutes to rest. It is also important to use warm water, and you can usually "
+    "tell by touch that it is right. For example, water that feels hot will often kill the yeast, so try to be careful. "
+    "Afterwards, shape the loaf, let it rise, and bake it until the crust is brown. In addition, it helps to place a small "
+    "pan of water in the oven, since steam keeps the surface soft. Perhaps you will need a little more flour than the "
+    "recipe says. When the bread sounds hollow, it is done. "
+)
+"""Prose, so that marks find something to choose."""
+_WORDS = [word.encode() + b" " for word in _PROSE.split()]
 _LAST = (
     b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-mini",'
     b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
@@ -73,7 +83,7 @@ class Paced(asyncio.Protocol):
     def _next(self) -> None:
         self._sent += 1
         if self._sent <= self._events:
-            self._transport.write(_chunk(_EVENT % self._sent))
+            self._transport.write(_chunk(_EVENT % _WORDS[self._sent % len(_WORDS)]))
             if self._gap_s:
                 self._timer = self._loop.call_later(self._gap_s, self._next)
             return

@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import time
+import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,14 @@ class Server:
     def own_cpu_s(self) -> float:
         """CPU seconds of the process alone."""
         return _cpu_s(self.process.pid)
+
+    def metric(self, name: str) -> float:
+        """A value without labels from ``/metrics``; 0 where it is not there."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=10) as page:
+            for line in page.read().decode().splitlines():
+                if line.startswith(f"{name} "):
+                    return float(line.split()[1])
+        return 0.0
 
     def rss_bytes(self) -> int:
         """Resident memory of the process alone."""

@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loadtest.load import Load, open_loop, stream, write_requests, wrk
+from loadtest.load import Load, open_loop, probe, write_requests, wrk
 from loadtest.rounds import CollapsedError, Rounds
-from loadtest.servers import bare_uvicorn, gateway, litellm, nginx_proxy, paced_upstream, redis_server, static_upstream
+from loadtest.servers import bare_uvicorn, gateway, litellm, nginx_proxy, redis_server, static_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
 PROMPT_CHARS = 2_000
 """A middling prompt of the traffic that gateways report: some 400 tokens."""
 BIG_PROMPT_CHARS = 1_000_000
-EVENTS = 200
-GAP_MS = 20.0
-"""50 events a second and stream, as fast models have it."""
 _STARVED_SHARE = 0.25
 """A server under closed-loop load that got less of a processor than this was starved by its neighbours."""
 
@@ -89,17 +84,21 @@ def plain(bench: Bench) -> Rounds:
     return rounds
 
 
-def _closed(server: Server, requests: Path, seconds: float, redis: Server) -> Callable[[], Mapping[str, float]]:
+def _closed(
+    server: Server, requests: Path, seconds: float, redis: Server, connections: int = 16
+) -> Callable[[], Mapping[str, float]]:
     def measure() -> Mapping[str, float]:
-        with _cpu(server) as spent, _cpu(redis) as store:
-            load = wrk(server, requests, seconds=seconds)
+        with cpu(server) as spent, cpu(redis) as store:
+            load = wrk(server, requests, seconds=seconds, connections=connections)
         _reject_errors(load)
         if spent["s"] < _STARVED_SHARE * load.seconds and server.name != "nginx":
             raise CollapsedError(f"got {spent['s'] / load.seconds:.0%} of a processor")
         found = {"cpu_us": 1e6 * spent["s"] / load.requests, "requests_per_s": load.requests / load.seconds}
         if spent["children_s"]:
             found["analysis_cpu_us"] = 1e6 * spent["children_s"] / load.requests
-        return found | ({"redis_cpu_us": 1e6 * store["s"] / load.requests} if "redis" in server.name else {})
+        return found | (
+            {"redis_cpu_us": 1e6 * store["s"] / load.requests} if server.name != "gateway" and server.admin_port else {}
+        )
 
     return measure
 
@@ -119,7 +118,7 @@ def _reject_errors(load: Load) -> None:
 
 
 @contextmanager
-def _cpu(server: Server) -> Iterator[dict[str, float]]:
+def cpu(server: Server) -> Iterator[dict[str, float]]:
     """CPU seconds within the block: ``["s"]`` of what serves, ``["children_s"]`` of what works beside it.
 
     The gateway's child is the analysis; nginx serves in its child.
@@ -128,92 +127,80 @@ def _cpu(server: Server) -> Iterator[dict[str, float]]:
     before_s, own_before_s = server.cpu_s(), server.own_cpu_s()
     yield spent
     whole_s, own_s = server.cpu_s() - before_s, server.own_cpu_s() - own_before_s
-    serves_itself = server.name.startswith("gateway")
+    serves_itself = server.name in {"gateway", "gateway+redis"}  # where there are workers, they are its children
     spent["s"] = own_s if serves_itself else whole_s
     spent["children_s"] = whole_s - own_s if serves_itself else 0.0
 
 
-def streamed(bench: Bench) -> Rounds:
-    """CPU per streamed event, metered, beside nginx."""
-    rounds = Rounds()
-    with ExitStack() as stack:
-        upstream = stack.enter_context(paced_upstream(bench.folder, EVENTS, GAP_MS))
-        servers = [
-            stack.enter_context(nginx_proxy(bench.folder, upstream)),
-            stack.enter_context(gateway(bench.folder, upstream)),
-        ]
-        if bench.litellm is not None:
-            servers.append(stack.enter_context(litellm(bench.folder, bench.litellm, upstream)))
-        rounds.take(bench.size.rounds, {server.name: _read(server, bench.size.streams) for server in servers})
-    return rounds
-
-
-def _read(server: Server, streams: int) -> Callable[[], Mapping[str, float]]:
-    def measure() -> Mapping[str, float]:
-        with _cpu(server) as spent:
-            seen = stream(server, streams=streams, replies=1)
-        least = streams * EVENTS
-        if seen["errors"] or seen["replies"] != streams or not least <= seen["events"] <= least + 4 * streams:
-            raise CollapsedError(f"expected {least} events of {streams} streams, got {seen}")
-        return {"cpu_us": 1e6 * spent["s"] / seen["events"], "seconds": seen["seconds"]}
-
-    return measure
-
-
-def idle(bench: Bench) -> Rounds:
-    """Memory of an open stream in which nothing happens: RSS with so many, less RSS before."""
-    rounds = Rounds()
-    with ExitStack() as stack:
-        upstream = stack.enter_context(paced_upstream(bench.folder, 1, 0))
-        server = stack.enter_context(gateway(bench.folder, upstream))
-        stream_count = bench.size.idle_streams
-        with _held(server, 50):  # what the first streams load stays; it is not theirs
-            pass
-        before_bytes = server.rss_bytes()
-        with _held(server, stream_count):
-            kilobytes = (server.rss_bytes() - before_bytes) / stream_count / 1000
-        rounds.take(1, {"gateway": lambda: {"kB_per_idle_stream": kilobytes, "streams": stream_count}})
-    return rounds
-
-
-@contextmanager
-def _held(server: Server, streams: int) -> Iterator[None]:
-    """Keep streams open during the block. Raises RuntimeError where not all began."""
-    command = [sys.executable, "-m", "loadtest.streams", "hold", str(server.port), str(streams)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        seen = json.loads(holder.stdout.readline())
-        if seen != {"began": streams, "errors": 0}:
-            raise RuntimeError(f"{streams} idle streams: got {seen}")
-        try:
-            yield
-        finally:
-            holder.communicate()
-
-
 def big(bench: Bench) -> Rounds:
-    """CPU per prompt of 1 MB, and how long the event loop did not answer meanwhile."""
+    """CPU per prompt of 1 MB; and how long the gateway answers nobody else, with such prompts and without any."""
     rounds = Rounds()
     with ExitStack() as stack:
         upstream = stack.enter_context(static_upstream(bench.folder))
-        servers = [
-            stack.enter_context(nginx_proxy(bench.folder, upstream)),
-            stack.enter_context(gateway(bench.folder, upstream)),
-        ]
+        nginx = stack.enter_context(nginx_proxy(bench.folder, upstream))
+        server = stack.enter_context(gateway(bench.folder, upstream))
         requests = write_requests(bench.folder / "big", count=8, chars=BIG_PROMPT_CHARS)
-        for server in servers:
-            rounds.take(1, {server.name: _big(server, requests, bench.size.big_s)})
+        for each in (nginx, server):
+            rounds.take(1, {each.name: _big(each, requests, bench.size.big_s)})
+        rounds.take(1, {"without": _without(server, bench.size.big_s)})
     return rounds
 
 
 def _big(server: Server, requests: Path, seconds: float) -> Callable[[], Mapping[str, float]]:
     def measure() -> Mapping[str, float]:
-        with _cpu(server) as spent:
+        with cpu(server) as spent, _probed(server, seconds) as probed:
             load = wrk(server, requests, seconds=seconds, connections=2)
         _reject_errors(load)
-        return {"cpu_ms": 1e3 * spent["s"] / load.requests, "requests_per_s": load.requests / load.seconds}
+        return {"cpu_ms": 1e3 * spent["s"] / load.requests, "requests_per_s": load.requests / load.seconds, **probed}
 
     return measure
+
+
+def _without(server: Server, seconds: float) -> Callable[[], Mapping[str, float]]:
+    def measure() -> Mapping[str, float]:
+        with _probed(server, seconds) as probed:
+            time.sleep(seconds)
+        return probed
+
+    return measure
+
+
+@contextmanager
+def _probed(server: Server, seconds: float) -> Iterator[dict[str, float]]:
+    """``/livez`` asked all the while, from another process; what it waited for, for servers that have one."""
+    found: dict[str, float] = {}
+    if not server.admin_port:
+        yield found
+        return
+    with probe(server, seconds=seconds) as said:
+        yield found
+    found |= {"livez_p99_ms": said["p99_ms"], "livez_longest_ms": said["longest_ms"]}
+
+
+def workers(bench: Bench) -> Rounds:
+    """One worker and two over the same Redis: requests a second, and CPU per request of all of them together.
+
+    The load, the upstream and Redis need processors too: with two cores, what they take is missing from the second worker.
+    """
+    rounds = Rounds()
+    with ExitStack() as stack:
+        upstream = stack.enter_context(static_upstream(bench.folder))
+        redis = stack.enter_context(redis_server(bench.folder))
+        servers = [
+            stack.enter_context(gateway(bench.folder, upstream, redis, workers=count, name=f"{count}-worker"))
+            for count in (1, 2)
+        ]
+        requests = write_requests(bench.folder / "workers", count=4_000, chars=PROMPT_CHARS)
+        for server in servers:
+            wrk(server, requests, seconds=2, connections=32)
+        size = bench.size
+        rounds.take(
+            size.rounds, {server.name: _closed(server, requests, size.plain_s, redis, 32) for server in servers}
+        )
+    one, two = (rounds.median(server.name, "requests_per_s") for server in servers)
+    if one and two:
+        rounds.figures["2-worker"]["times_one_worker"] = [two / one]
+    return rounds
 
 
 def drift(bench: Bench) -> Rounds:

@@ -6,6 +6,7 @@ plans of ``loadtest/plans.yaml`` in place of the shipped ones: as many budgets, 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
@@ -17,9 +18,11 @@ from typing import TYPE_CHECKING
 from loadtest.processes import Server, free_port, run, wait_until_ready
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 HERE = Path(__file__).parent
+_HASH_KEY = "the hash key of a load test"
+_VERDICT_S = 86_400.0
 REPLY = (
     '{"id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"gpt-4o-mini","choices":[{"index":0,'
     '"message":{"role":"assistant","content":"' + "A reply of some words. " * 20 + '","refusal":null},'
@@ -113,9 +116,18 @@ def redis_server(folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def gateway(
-    folder: Path, upstream: Server, redis: Server | None = None, *, workers: int = 1, name: str = ""
+    folder: Path,
+    upstream: Server,
+    redis: Server | None = None,
+    *,
+    workers: int = 1,
+    name: str = "",
+    suspects: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """``distillguard serve`` with budgets, events, traits and metrics on; ready when it is yielded."""
+    """``distillguard serve`` with budgets, events, traits and metrics on; ready when it is yielded.
+
+    ``suspects`` are credentials whose accounts stand as one suspected cluster from the start: they get marks.
+    """
     name = name or ("gateway+redis" if redis else "gateway")
     home = folder / f"{name}-{upstream.port}-{time.monotonic_ns()}"
     home.mkdir()
@@ -125,9 +137,32 @@ def gateway(
     command += ["--log-level", "warning"]
     if redis is not None:
         command += ["--redis", f"redis://127.0.0.1:{redis.port}/0", "--workers", str(workers)]
-    with run(command, log) as process:
+    if suspects:
+        suspect(home / "state", suspects)
+    with run(command, log, {"DISTILLGUARD_HASH_KEY": _HASH_KEY}) as process:
         started_in_s = wait_until_ready(process, admin_port, log, "/readyz")
         yield Server(name=name, port=port, process=process, admin_port=admin_port, started_in_s=started_in_s)
+
+
+def suspect(state_dir: Path, credentials: Sequence[str]) -> None:
+    """Write the verdict that an analysis would have written before."""
+    from gateway.clock import SystemClock  # here: most servers of a load test need nothing of the gateway
+    from gateway.identity import open_identities
+    from gateway.settings import Secret, Settings
+    from gateway.standing.file_store import FileStore
+    from gateway.types import Level, Verdict
+
+    settings = Settings(hash_key=Secret(_HASH_KEY), state_dir=state_dir, upstream="http://127.0.0.1:1")
+    identities = open_identities(settings, SystemClock())
+    members = [
+        identities.identify([(b"authorization", b"Bearer " + credential.encode())], None).account
+        for credential in credentials
+    ]
+    now_s = time.time()
+    verdict = Verdict(
+        cluster="c1", level=Level.SUSPECT, members=tuple(members), decided_at=now_s, expires_at=now_s + _VERDICT_S
+    )
+    asyncio.run(FileStore(state_dir / "standing").save([verdict]))
 
 
 def policies(home: Path) -> Path:

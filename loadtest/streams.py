@@ -21,6 +21,12 @@ from loadtest.texts import prompt
 
 _RAMP_PER_S = 1500
 _PROMPT_CHARS = 400
+ACCOUNTS = 500
+
+
+def credential(number: int) -> str:
+    """What the caller of that number says it is."""
+    return f"sk-stream-{number % ACCOUNTS}"
 
 
 def _request(number: int) -> bytes:
@@ -35,9 +41,9 @@ def _request(number: int) -> bytes:
         }
     ).encode()
     return (
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer sk-stream-%d\r\n"
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer %b\r\n"
         b"content-type: application/json\r\nuser-agent: OpenAI/Python 1.109.1\r\ncontent-length: %d\r\n\r\n%b"
-        % (number % 500, len(body), body)
+        % (credential(number).encode(), len(body), body)
     )
 
 
