@@ -23,7 +23,11 @@ _STDIN = "-"
 @click.option("--requests", type=_PATH, required=True, help="The log, or a folder of them; - reads standard input.")
 @click.option("--texts", type=_PATH, help="Texts that the log refers to [default: texts.ndjson(.gz) beside it].")
 @click.option("--out", type=_PATH, required=True, help="Folder for the results.")
-@click.option("--resume", is_flag=True, help="Do nothing where the results of the same inputs are there already.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on where a replay of the same inputs was stopped; do nothing where its results are there.",
+)
 @click.option("--progress", is_flag=True, help="Show how far it is.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def replay(
@@ -40,7 +44,8 @@ def replay(
     """Replay recorded traffic through the same code as `serve`, on the log's own clock.
 
     Writes decisions.ndjson.gz, clusters.json, report.html and summary.json to the folder --out. A replay that
-    was stopped leaves none of its own; with --resume it begins again, and one that was done is not done twice.
+    was stopped leaves none of its own; with --resume it goes on from its last checkpoint, and one that was done is
+    not done twice.
     """
     from gateway.policy import load_policies
     from gateway.replay import GC_SELDOM, Job, finished, run_replay
@@ -52,7 +57,7 @@ def replay(
     if summary is None:
         show, end = progress_bar(requests) if progress else (None, None)
         try:
-            summary = asyncio.run(run_replay(job, show))
+            summary = asyncio.run(run_replay(job, show, resume=resume))
         finally:
             if end is not None:
                 end()

@@ -13,6 +13,7 @@ from gateway.analysis.analyzer import Analyzer
 from gateway.analysis.config import AnalysisConfig
 from gateway.analysis.traits import TraitExtractor
 from gateway.replay.log import read_accounts
+from gateway.replay.prepare import unpack
 from gateway.types import Identity, Level
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from gateway.policy import PolicySet
     from gateway.replay.log import Accounts
-    from gateway.replay.prepare import Prepared
     from gateway.types import JSON, Verdict
 
 
@@ -77,17 +77,24 @@ class Analyser:
         self._note(verdicts, now_s)
         return verdicts
 
-    def observe(self, request: Prepared) -> None:
-        """Enter one request, unless its account is exempt or its body cannot be read."""
-        account = request.account
+    def observe(self, ts: float, account: str, traits: bytes | None) -> None:
+        """Enter one request with its packed traits, unless its account is exempt or its body cannot be read."""
         observed = self._observed.get(account)
         if observed is None:
             exempt = account in self._plan.exempt if account in self._known else self._plan.exempt_unknown
             observed = self._observed[account] = not exempt
             if observed:
                 self._analyzer.know(account, self._extractor.account(self._rows.get(account, {})))
-        if observed and request.traits is not None:
-            self._analyzer.observe(request.ts, account, request.traits)
+        if observed and traits is not None:
+            self._analyzer.observe(ts, account, unpack(traits))
+
+    def dump(self) -> dict[str, Any]:
+        """All that later verdicts depend on, for ``pickle``."""
+        return {"analyzer": self._analyzer, "observed": self._observed, "seen": self._seen}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``dump``, in an analyser that has seen nothing yet."""
+        self._analyzer, self._observed, self._seen = state["analyzer"], state["observed"], state["seen"]
 
     def _note(self, verdicts: Iterable[Verdict], now_s: float) -> None:
         """Remember clusters, so that one that is merged away later is still told."""

@@ -6,14 +6,14 @@ A test holds decisions to those of ``gateway.budgets.Budgets``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.budgets import Budgets, MemoryStore
 from gateway.budgets.refusals import refuse, shadowed
 from gateway.types import Amounts, Grant
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.clock import Clock
     from gateway.types import Charge, Refusal
@@ -25,6 +25,16 @@ class ReplayBudgets(Budgets):
     def __init__(self, clock: Clock) -> None:
         self._quiet = MemoryStore(clock)
         super().__init__(self._quiet, clock)
+
+    def dump(self) -> dict[str, Any]:
+        """All that later answers depend on, for ``pickle``: what is spent, and who joined which cluster."""
+        kept = {name: value for name, value in vars(self._quiet).items() if name != "_clock"}
+        return {"store": kept, "joins": self._joins}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``dump``."""
+        vars(self._quiet).update(state["store"])
+        self._joins = state["joins"]
 
     async def reserve(self, reservation: str, charges: Sequence[Charge], amounts: Amounts) -> Grant | Refusal:
         """Charge every bucket, or none."""

@@ -10,7 +10,7 @@ decided on it, so it needs nothing of what happens here).
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gateway.budgets import Estimator
 from gateway.clock import ManualClock
@@ -19,7 +19,7 @@ from gateway.errors import RequestRefused
 from gateway.observer import RequestObserver
 from gateway.pipeline import Decider, Exchange
 from gateway.replay.budgets import ReplayBudgets
-from gateway.replay.prepare import facts_from
+from gateway.replay.prepare import facts_from, unpack
 from gateway.standing import StandingTable
 from gateway.types import Family, Identity, Outcome, RefusalKind, RequestFacts, Usage
 
@@ -65,11 +65,20 @@ class _Policies:
 class _Observer(RequestObserver):
     """Traits were taken when the log was read; signatures are looked for as ever."""
 
-    prepared: Mapping[str, JSON] | None = None
+    prepared: bytes | None = None
 
     def traits(self, facts: RequestFacts, identity: Identity, headers: Headers) -> Mapping[str, JSON]:
         """What was taken of the request at hand."""
-        return self.prepared or {}
+        return {} if self.prepared is None else unpack(self.prepared)
+
+    def dump(self) -> tuple[Any, ...]:
+        """What it looks for until it looks again."""
+        return self._told, self._signatures, self._look_at_s
+
+    def load(self, state: tuple[Any, ...]) -> None:
+        """Go on from ``dump``, with the table as it was then."""
+        self._told, self._signatures, self._look_at_s = state
+        self._version = self._standing.version
 
 
 class Replay:
@@ -81,13 +90,16 @@ class Replay:
         self._accounts = accounts
         self._standing = StandingTable(clock=self.clock)
         self._observer = _Observer(KEY, self._standing)
+        self._verdicts: dict[str, Verdict] = {}
+        self._budgets = ReplayBudgets(self.clock)
+        self._estimator = Estimator()
         self._steps = 0
         self._identities: dict[tuple[str | None, ...], Identity] = {}
         self._decider = Decider(
             policies=_Policies(policies),
             standing=self._standing,
-            budgets=ReplayBudgets(self.clock),
-            estimator=Estimator(),
+            budgets=self._budgets,
+            estimator=self._estimator,
             observer=self._observer,
             clock=self.clock,
         )
@@ -168,7 +180,29 @@ class Replay:
 
     def apply(self, verdicts: Iterable[Verdict]) -> None:
         """Take over what the analysis found, from the next request on."""
-        self._standing.apply(verdicts)
+        news = {verdict.cluster: verdict for verdict in verdicts}
+        self._verdicts |= news
+        self._standing.apply(news.values())
+
+    def dump(self) -> dict[str, Any]:
+        """All that later decisions depend on, for ``pickle``."""
+        return {
+            "now_s": self.clock.now(),
+            "steps": self._steps,
+            "verdicts": list(self._verdicts.values()),
+            "observer": self._observer.dump(),
+            "estimator": vars(self._estimator),
+            "budgets": self._budgets.dump(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``dump``, in a replay that has done nothing yet."""
+        self.clock.move_to(state["now_s"])
+        self._steps = state["steps"]
+        self.apply(state["verdicts"])
+        self._observer.load(state["observer"])
+        vars(self._estimator).update(state["estimator"])
+        self._budgets.load(state["budgets"])
 
 
 def _shadowed(exchange: Exchange) -> tuple[str, ...]:

@@ -2,7 +2,11 @@
 
 A replay that ends early leaves nothing that looks complete: decisions are written under another name until the
 end, and ``summary.json``, which comes last, is taken away before the first of the others changes. So a folder
-with a summary is whole. The summary says of which inputs it is, so that ``resume`` can tell what is done.
+with a summary is whole. The summary says of which inputs it is, so that ``resume`` can tell what is done; where
+nothing is, it goes on from the checkpoint of a replay of the same inputs that was stopped.
+
+Decisions are packed in members of ``Pace.requests`` lines each, so that the file is the same whether or not the replay
+was stopped on the way.
 """
 
 from __future__ import annotations
@@ -11,17 +15,19 @@ import contextlib
 import gzip
 import hashlib
 import os
-import resource
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 
+from gateway.errors import FileError, FileErrors
 from gateway.files import STDIN, sync_folder, write_atomically
+from gateway.replay import checkpoint
 from gateway.replay.analyse import analysis_plan
+from gateway.replay.checkpoint import Pace
 from gateway.replay.engine import KEY, Replay
-from gateway.replay.feed import Source, feed
+from gateway.replay.feed import Source, feed, memory_bytes
 from gateway.replay.log import log_files, read_accounts, texts_beside
 from gateway.replay.report import render
 from gateway.replay.tally import Tally
@@ -39,12 +45,14 @@ CLUSTERS = "clusters.json"
 SUMMARY = "summary.json"
 REPORT = "report.html"
 _PARTIAL = f".{DECISIONS}.partial"
-_SHOWN_AFTER = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to replay into which folder. ``texts`` ``None``: the file beside the log; ``apart`` as ``feed`` has it."""
+    """What to replay into which folder. ``texts`` ``None``: the file beside the log; ``apart`` as ``feed`` has it.
+
+    ``member`` (a multiple of ``feed.BATCH``) and ``checkpoint_s``: see ``checkpoint.Pace``.
+    """
 
     policies: PolicySet
     accounts: Path
@@ -52,6 +60,8 @@ class Job:
     out: Path
     texts: Path | None = None
     apart: bool | None = None
+    member: int = 4_096
+    checkpoint_s: float = 30.0
 
 
 def finished(job: Job) -> dict[str, Any] | None:
@@ -87,35 +97,60 @@ def _digest(paths: list[Path]) -> str:
     return ""
 
 
-async def run_replay(job: Job, on_step: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+async def run_replay(
+    job: Job, on_step: Callable[[int, int], None] | None = None, *, resume: bool = False
+) -> dict[str, Any]:
     """Replay a log and return the summary. ``on_step`` is told how many requests and bytes of the log are done.
 
-    Raises FileErrors for unusable input; then the folder has no decisions of this replay.
+    ``resume``: from the checkpoint of ``job.out``, if there is one of the same inputs. Raises FileErrors for unusable
+    input; then the folder has no decisions of this replay.
     """
     started_s = time.perf_counter()
     job.out.mkdir(parents=True, exist_ok=True)
     partial = job.out / _PARTIAL
-    tally = Tally()
     try:
-        clusters = await _decide_all(job, tally, partial, on_step)
-        summary = _summary(job, clusters, tally, time.perf_counter() - started_s)
-        _publish(job.out, partial, clusters, summary)
-    finally:
+        run = _Run(job, on_step, resume=resume)
+        await run.decide_all()
+    except FileErrors:  # what a log has wrong stays wrong
+        checkpoint.clear(job.out)
         partial.unlink(missing_ok=True)
+        raise
+    summary = _summary(job, run, time.perf_counter() - started_s)
+    _publish(job.out, partial, run.clusters, summary)
     return summary
 
 
-async def _decide_all(
-    job: Job, tally: Tally, partial: Path, on_step: Callable[[int, int], None] | None
-) -> list[dict[str, Any]]:
-    """Decide on every request; returns the clusters."""
-    accounts = read_accounts(job.accounts)
-    replay = Replay(job.policies, accounts)
-    source = source_of(job.policies, accounts, job.accounts, job.requests, job.texts)
-    clusters: list[dict[str, Any]] = []
-    with contextlib.closing(feed(source, apart=job.apart)) as batches, partial.open("wb") as raw:
-        with gzip.GzipFile(DECISIONS, "wb", compresslevel=1, fileobj=raw, mtime=0) as file:
-            waiting: list[bytes] = []
+class _Run:
+    """One replay under way."""
+
+    def __init__(self, job: Job, on_step: Callable[[int, int], None] | None, *, resume: bool) -> None:
+        self._job, self._on_step = job, on_step
+        accounts = read_accounts(job.accounts)
+        self._replay = Replay(job.policies, accounts)
+        self.tally = Tally()
+        self.clusters: list[dict[str, Any]] = []
+        self.memory_bytes = 0
+        self.resumed_at = 0
+        self.inputs = inputs_of(job)
+        keeps = str(job.requests) != STDIN
+        found = checkpoint.load(job.out, self.inputs) if resume and keeps else None
+        self._file = _open_partial(job.out / _PARTIAL, found.written_bytes if found is not None else 0)
+        source = source_of(job.policies, accounts, job.accounts, job.requests, job.texts)
+        source = source._replace(pace=Pace(job.out, job.member, job.checkpoint_s) if keeps else None)
+        if found is None:
+            checkpoint.clear(job.out)
+        else:
+            self.resumed_at = found.requests
+            self.tally = found.state["tally"]
+            self._replay.load(found.state["replay"])
+            source = source._replace(skip=found.requests, analysed=found.analysed)
+        self._source = source
+
+    async def decide_all(self) -> None:
+        """Decide on every request and write it down."""
+        waiting: list[bytes] = []
+        tally, replay, member = self.tally, self._replay, self._job.member
+        with self._file, contextlib.closing(feed(self._source, apart=self._job.apart)) as batches:
             for batch in batches:
                 for index, request in enumerate(batch.requests):
                     if index in batch.verdicts:
@@ -123,16 +158,51 @@ async def _decide_all(
                     decision = await replay.step(request)
                     tally.add(decision, request)
                     waiting.append(_line(decision))
-                if len(waiting) >= _SHOWN_AFTER:
-                    file.write(b"".join(waiting))
-                    waiting.clear()
-                    if on_step is not None:
-                        on_step(tally.requests, batch.position)
-                clusters = batch.clusters or clusters
-            file.write(b"".join(waiting))
-        raw.flush()
-        os.fsync(raw.fileno())
-    return clusters
+                    if len(waiting) == member:
+                        self._write(waiting, batch.position)
+                if batch.snapshot is not None:
+                    self._save(batch.snapshot)
+                self.clusters = batch.clusters or self.clusters
+                self.memory_bytes = batch.memory_bytes
+            if waiting or not tally.requests:
+                self._write(waiting, batch.position)
+            self._sync()
+
+    def _write(self, lines: list[bytes], position: int) -> None:
+        self._file.write(gzip.compress(b"".join(lines), compresslevel=1, mtime=0))
+        lines.clear()
+        if self._on_step is not None:
+            self._on_step(self.tally.requests, position)
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _save(self, snapshot: Path) -> None:
+        """Make this the place to go on from; all lines so far are written, since snapshots come after whole members."""
+        self._sync()
+        state = {"tally": self.tally, "replay": self._replay.dump()}
+        here = checkpoint.Checkpoint(
+            self.inputs, checkpoint.program(), self.tally.requests, self._file.tell(), snapshot, state
+        )
+        checkpoint.save(self._job.out, here)
+
+
+def _open_partial(path: Path, written_bytes: int) -> IO[bytes]:
+    """The decisions so far, cut where the checkpoint stands; from there on they are written anew.
+
+    Raises FileErrors where there are fewer.
+    """
+    if not written_bytes:
+        return path.open("wb")
+    file = path.open("r+b") if path.exists() else path.open("w+b")
+    if file.seek(0, os.SEEK_END) < written_bytes:
+        file.close()
+        problem = f"got fewer decisions than the checkpoint beside it has, expected {written_bytes} bytes"
+        raise FileErrors([FileError(file=str(path), line=1, column=1, message=f"{problem}; begin without --resume")])
+    file.truncate(written_bytes)
+    file.seek(written_bytes)
+    return file
 
 
 def source_of(policies: PolicySet, accounts: Accounts, file: Path, requests: Path, texts: Path | None) -> Source:
@@ -146,17 +216,18 @@ def asks_size(policies: PolicySet) -> bool:
     return any(condition is not None and "body_bytes" in condition.names for condition in conditions)
 
 
-def _summary(job: Job, clusters: list[dict[str, Any]], tally: Tally, seconds: float) -> dict[str, Any]:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+def _summary(job: Job, run: _Run, seconds: float) -> dict[str, Any]:
+    tally, clusters = run.tally, run.clusters
     return {
         "policy": job.policies.hash,
-        "inputs": inputs_of(job),
+        "inputs": run.inputs,
         **tally.told(),
         "clusters": len(clusters),
         "enforced_clusters": sum(cluster["first_enforced_at"] is not None for cluster in clusters),
         "seconds": round(seconds, 3),
-        "requests_per_s": round(tally.requests / seconds, 1) if seconds else 0.0,
-        "peak_memory_bytes": peak * 1024,
+        "requests_per_s": round((tally.requests - run.resumed_at) / seconds, 1) if seconds else 0.0,
+        "resumed_at": run.resumed_at,
+        "peak_memory_bytes": memory_bytes() + run.memory_bytes,
     }
 
 
@@ -168,6 +239,7 @@ def _publish(out: Path, partial: Path, clusters: list[dict[str, Any]], summary: 
     write_atomically(out / CLUSTERS, orjson.dumps(clusters, option=_PRETTY, default=str), mode=0o644)
     write_atomically(out / REPORT, render(summary, clusters).encode(), mode=0o644)
     write_atomically(out / SUMMARY, orjson.dumps(summary, option=_PRETTY), mode=0o644)
+    checkpoint.clear(out)
 
 
 _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY

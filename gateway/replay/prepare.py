@@ -1,11 +1,14 @@
 """From a line of a log to what deciding needs, so that another process can do it: facts without their texts.
 
 A ``Prepared`` is a flat tuple of plain values (``marshal`` carries it in a few microseconds). Traits are taken
-here, once; texts and bodies stay behind. Nothing in it depends on policies or accounts.
+here, once, and packed: few of those who pass a request on look into them. Texts and bodies stay behind. Nothing in it
+depends on policies or accounts.
 """
 
 from __future__ import annotations
 
+import marshal
+from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -16,6 +19,8 @@ from gateway.errors import RequestRefused
 from gateway.types import Family, Identity, RequestFacts, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.dialects import Route
     from gateway.replay.log import Recorded
 
@@ -23,6 +28,8 @@ BASE_S = 0.5
 """Modelled time before a reply's first token where a log tells no duration."""
 TOKENS_PER_S = 50.0
 """Modelled speed of a reply: common for hosted models; with ``BASE_S`` used for concurrency only."""
+KEPT_TEXTS = 8_192
+"""Texts of a log recur, and a replay may use some memory: 3 kB each."""
 _FAMILIES = {family.value: family for family in Family}
 
 
@@ -40,7 +47,8 @@ class Prepared(NamedTuple):
     family: str
     route: str | None
     facts: tuple[Any, ...] | None
-    traits: dict[str, Any] | None
+    traits: bytes | None
+    """See ``unpack``."""
     input_tokens: int
     output_tokens: int
     has_usage: bool
@@ -53,12 +61,16 @@ class Preparer:
     """Prepares requests under one key; ``body_bytes`` counts bodies, for policies that ask for their size."""
 
     def __init__(self, key: bytes, *, body_bytes: bool = False) -> None:
-        self._extractor = TraitExtractor(key)
+        self._extractor = TraitExtractor(key, KEPT_TEXTS)
         self._body_bytes = body_bytes
 
     def prepare(self, recorded: Recorded) -> Prepared:
         """What deciding needs of one request; never raises for what a caller may have sent."""
-        ja4 = next((value.decode("latin-1") for name, value in recorded.headers if name == b"x-ja4"), None)
+        ja4 = None
+        for name, value in recorded.headers:
+            if name == b"x-ja4":
+                ja4 = value.decode("latin-1")
+                break
         route = find_route(recorded.method, recorded.path, recorded.headers)
         facts, traits, problem = None, None, None
         if route is not None:
@@ -68,10 +80,11 @@ class Preparer:
                 problem = refused.refusal.message
             else:
                 facts = _flat(found)
-                traits = recorded.traits
-                if traits is None:
+                shown = recorded.traits
+                if shown is None:
                     identity = Identity(account=recorded.account, address=recorded.ip, ja4=ja4)
-                    traits = self._extractor.request(found, identity, recorded.headers)
+                    shown = self._extractor.request(found, identity, recorded.headers)
+                traits = pack(shown)
         usage = recorded.usage or Usage()
         duration_s = recorded.duration_s
         return Prepared(
@@ -102,6 +115,27 @@ class Preparer:
         if size is None:
             size = len(orjson.dumps(recorded.body)) if self._body_bytes else 0
         return facts_of(route, recorded.body, size)
+
+
+def pack(traits: Mapping[str, Any]) -> bytes:
+    """Traits as bytes; phrases, which are most of them, as they stand in memory."""
+    rest = dict(traits)
+    phrases = rest.pop("ph", None)
+    try:
+        return marshal.dumps((rest, array("Q", phrases or ()).tobytes()))
+    except (TypeError, OverflowError):  # no hashes: somebody else wrote the log
+        return marshal.dumps((dict(traits), b""))
+
+
+def unpack(packed: bytes) -> dict[str, Any]:
+    """What ``pack`` was given."""
+    traits: dict[str, Any]
+    traits, phrases = marshal.loads(packed)  # noqa: S302 - packed by this replay
+    if phrases:
+        codes = array("Q")
+        codes.frombytes(phrases)
+        traits["ph"] = codes.tolist()
+    return traits
 
 
 def _flat(facts: RequestFacts) -> tuple[Any, ...]:
