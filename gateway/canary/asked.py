@@ -14,7 +14,8 @@ _WORDING = re.compile(
     r"\b(?:code|function|program|script|sql|query|html|css|xml|json|yaml|csv|python|java|javascript|typescript|c\+\+|"
     r"regex|regular expression|latex|markdown|bash|shell|command|class|method|algorithm|pseudo-?code|spreadsheet|"
     r"translate|translation|paraphrase|rephrase|rewrite|reword|edit|correct|grammar|grammatical|spelling|spell|proofread|"
-    r"synonyms?|antonyms?|rhymes?|haiku|poem|poetry|limerick|sonnet|lyrics|song|verbatim|quote|quotation|"
+    r"synonyms?|antonyms?|rhym\w+|haiku|poems?|poetry|limerick|sonnet|lyrics|songs?|rap|ballad|ode|hymn|anthem|acrostic|verses?|"
+    r"verbatim|quote|quotation|"
     r"spanish|french|german|italian|portuguese|latin|dutch|swedish|polish)\b",
     re.IGNORECASE,
 )

@@ -8,23 +8,22 @@ from __future__ import annotations
 
 from gateway.canary.sentences import Frame, Link
 
-_STARTS = """
-Overall Together Ultimately Generally Clearly Thus Finally Hopefully Altogether Broadly Basically Certainly Surely
-Naturally Perhaps Indeed
-"""
-LEADS: tuple[str, ...] = tuple(f"{start} {subject}" for start in _STARTS.split() for subject in ("this", "that"))
-_VERBS = """
-gives offers provides supplies brings makes forms conveys presents delivers creates produces contains includes represents
-shows suggests leaves sets adds
-"""
+_STARTS = "Overall Together Altogether Ultimately Generally Broadly Hopefully Thus Finally Clearly"
+LEADS: tuple[str, ...] = (
+    *(f"{start} {subject}" for start in _STARTS.split() for subject in ("this", "that")),
+    "All this",
+    "All of this",
+    "This all",
+    "So this",
+)
+_VERBS = "gives offers provides supplies presents delivers makes forms creates builds leaves brings"
 _ADJECTIVES = """
 good clear useful helpful simple solid fair general basic practical balanced sound full quick short proper careful nice
-fresh great positive valuable meaningful rich deep plain broad first reasonable reliable decent complete
+fresh valuable meaningful plain broad first reasonable reliable decent complete
 """
 _NOUNS = """
 overview outline summary picture account guide view introduction description answer reference review foundation basis
-understanding start perspective response background idea sense explanation impression insight framework look sketch note
-point grasp statement context
+understanding start perspective background idea sense explanation impression framework sketch
 """
 CLOSING = Frame(
     links=(

@@ -79,12 +79,12 @@ here is a | below is a | here follows a | the following is a | what follows is a
 there are | there exist ; start ; next=many,several,various,different,numerous,some
 due to | owing to | because of | on account of | as a result of | in consequence of | by reason of ; next!=arrive,expire,be,begin,start,take,open,launch,finish,release ; follow
 in addition to | besides | apart from ; start ; next=@ing,being,the,its,their,his,her,these
-as well as | together with | in addition to | along with | alongside | plus | and also ; after_comma ; next!=@ing
+as well as | together with | in addition to | along with | alongside | plus | and also ; after_comma ; next!=@ing,to,with,by,in,for,from,on,at,as,of,how,when,through
 as well as | in addition to | besides ; after_comma ; next=@ing
 as well as | together with | in addition to | along with | alongside | and also ; no_comma ; prev=@plural ; prev!=does,performs,works,was,is,has,as,plays ; next=@det,other,more
 in order to | so as to | as a means to | as a way to | in an effort to ; mid ; next=@verb ; prev!=means,way,effort,as
 in order to | so as to ; start ; next!=be,the
-such as | like | for instance | for example | as for instance ; after_comma ; prev!=or,and,@like_verbs ; follow
+such as | like | for instance | for example ; after_comma ; prev!=or,and,@like_verbs ; follow
 such as | including ; no_comma ; prev=@plural ; prev!=@like_verbs
 in terms of | as regards | with regard to | in respect of | with respect to ; follow ; prev!=defined,expressed,measured,think,thinking,described,thought,stated,written
 as it is | since it is ; mid ; prev!=just,only,simply,is,was,such,soon,well,long,ever,much

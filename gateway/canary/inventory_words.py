@@ -29,7 +29,7 @@ sometimes | at times ; mid ; follow
 rarely | seldom ; follow ; prev!=only,very,more
 quickly | swiftly | speedily ; prev!=as,too,how,very,so,more,most,think ; next!=as,than
 quickly and | rapidly and | swiftly and ; next=efficiently,accurately,easily,effectively,safely
-easily | readily ; endish ; prev!=more,most,as,too,so,very,how,less
+easily | readily ; endish ; prev!=and,more,most,as,too,so,very,how,less
 easily | readily ; next=@ed,available,accessible,understand,access,be,identify,find,integrate ; prev!=more,most,as,too,so,very,how,less
 difficult to | tough to ; next=@verb,say,tell,believe,measure,predict,imagine,come
 try to | seek to ; next=@verb,be ; prev!=@det,@poss
@@ -170,7 +170,6 @@ very | highly | greatly ; next=effective,useful,popular,valuable,beneficial,effi
 keep track of | keep a record of ; follow
 take care of | look after ; next=@det,@poss ; prev!=to,be,was,is
 is known as | goes by the name of ; follow ; prev!=also,what,which,and,that
-television | tv ; prev!=#
 a few | a handful of | a small number of ; next=tips,examples,ways,things,key,people,steps,ideas,different,simple,options,suggestions,reasons,common,companies,countries,words,points,factors,friends,questions ; prev!=quite,just,only,the,but
 many | numerous | a great many | a good many ; next=people,ways,benefits,different,other,factors,reasons,advantages,things,companies,types,countries,businesses,aspects,industries,applications,forms,uses,species,options,opportunities,challenges,problems,areas,cases,cultures ; prev!=@det,@poss,how,so,too,as,very,not,no,many,great,good
 a great way to | a fine way to | an excellent way to | a splendid way to ; follow
@@ -310,7 +309,7 @@ email | e-mail
 emails | e-mails
 website | web site
 websites | web sites
-online | on-line
+online | on-line ; prev!=on,based
 cooperation | co-operation
 cooperate | co-operate
 coordination | co-ordination
@@ -320,7 +319,7 @@ nonprofit | non-profit
 smartphone | smart phone
 smartphones | smart phones
 policymakers | policy makers
-ongoing | on-going
+ongoing | on-going ; prev!=on
 worldwide | world-wide
 lifelong | life-long
 nationwide | nation-wide

@@ -4,8 +4,9 @@ Owns: whether the reader stands in free prose. Everything else is shielded: code
 only code-like), JSON and braces, quotations, brackets and parentheses (links, citations), LaTeX, tables,
 headings, block quotes, emphasis, HTML and XML. Rules:
 
-* A delimiter shields until it is closed; quotes and backticks are counted per line and over the whole reply,
-  and either count shields, so that a lost delimiter loses marks and never touches a quotation.
+* A delimiter shields until it is closed, or its paragraph ends; quotes and backticks are counted per line and over the
+  whole reply, emphasis per line and paragraph, and either count shields, so that a lost delimiter loses marks and never
+  touches a quotation.
 * What cannot be told apart from code shields the rest of its paragraph; markup shields the rest of the reply.
 * Decisions see only what was read and a window of bounded length ahead.
 
@@ -23,6 +24,7 @@ _LINE = re.compile(
     r"\b[^.\n]*[:;({=)]\s*$|[-=]{3,}\s*$",
 )
 _CODE_AHEAD = re.compile(r"[{}\\|<>=`$^~]|;\s*$|\w\(|\w\.\w+\(|::|->|https?:|www\.|\w@\w|\*/|--\w|\w_\w|[\t]")
+_UNDERLINE = re.compile(r" {0,3}(?:=+|-+)[ \t]*(?:\n|\Z)|[ |]*:?-+:? *\|")
 _CURLY_OPEN = "\u201c\u201e\u201f"
 _CURLY_CLOSE = "\u201d"
 _GUILLEMETS, _BRACKETS, _PARENTHESES, _BRACES = range(4)
@@ -56,6 +58,7 @@ class Shield:
         "_line",
         "_line_backticks",
         "_line_quotes",
+        "_line_stars",
         "_quotes",
         "_single",
         "_single_curly",
@@ -72,19 +75,19 @@ class Shield:
         self._quotes = self._line_quotes = self._backticks = self._line_backticks = 0
         self._curly = self._single = self._single_curly = False
         self._depth = [0, 0, 0, 0]
-        self._stars = 0
+        self._stars = self._line_stars = 0
         self._dollars = 0
         self._env = 0
 
     def newline(self, *, blank: bool) -> None:
         """A line ended; ``blank`` when the next one is empty, which ends a paragraph."""
-        self._line_quotes = self._line_backticks = 0
-        self._single = self._single_curly = False
-        self._depth[_BRACKETS] = self._depth[_PARENTHESES] = 0
-        self._stars = 0
+        self._line_quotes = self._line_backticks = self._line_stars = 0
         self._line = False
         if blank:
             self._code = self._table = False
+            self._single = self._single_curly = False
+            self._depth[_BRACKETS] = self._depth[_PARENTHESES] = 0
+            self._stars = 0
 
     def begin_line(self, window: str, *, first: bool) -> None:
         """A line starts with ``window``: what is ahead of it, of bounded length."""
@@ -113,8 +116,11 @@ class Shield:
         return bool(self._fence or self._dollars & 1 or self._env > 0)
 
     def clear_ahead(self, window: str) -> bool:
-        """Whether nothing code-like stands in the rest of the line that ``window`` shows."""
-        return not _CODE_AHEAD.search(window.split("\n", 1)[0])
+        """Whether nothing code-like stands in the rest of the line that ``window`` shows, and the next line does not
+        make a heading or a table of it.
+        """
+        line, _, below = window.partition("\n")
+        return not _CODE_AHEAD.search(line) and not _UNDERLINE.match(below)
 
     def update(self) -> None:
         """Say in ``up`` what the counters mean."""
@@ -133,6 +139,7 @@ class Shield:
             or self._single_curly
             or any(self._depth)
             or self._stars & 1
+            or self._line_stars & 1
             or self._dollars & 1
             or self._env > 0
         )
@@ -170,10 +177,13 @@ class Shield:
             self._single_curly = False
 
     def _rest(self, chunk: str) -> None:
+        stars = 0
         if "*" in chunk and chunk not in {"*", "**"}:
-            self._stars += len(re.findall(r"\*+", chunk))
-        if "_" in chunk and (chunk.startswith("_") or chunk.rstrip(".,;:!?").endswith("_")):
-            self._stars += (chunk[0] == "_") + (chunk.rstrip(".,;:!?")[-1:] == "_")
+            stars = len(re.findall(r"\*+", chunk))
+        if "_" in chunk:
+            stars += (chunk[0] == "_") + (chunk.rstrip(".,;:!?")[-1:] == "_")
+        self._stars += stars
+        self._line_stars += stars
         if "$" in chunk:
             self._line = True
             self._dollars += chunk.count("$$")

@@ -38,7 +38,7 @@ FORMS_SHARE, FORMS_SHARE_BESIDE = 0.026, 0.009
 """The part of it that slots may take; the second where sentences may be added, which say more a word."""
 _RARELY = {"punctuation": 0.3}
 """Chances are lowered by this where a change says little: one writer in six drops that comma anyway."""
-_CLOSING_WORDS, _BRIDGE_WORDS = 6.0, 5.6
+_CLOSING_WORDS, _BRIDGE_WORDS = 6.1, 5.6
 _CLOSING_MIN_WORDS = 40
 _BRIDGE_MIN_WORDS = 25
 _DRAWN_BY = 16
