@@ -39,7 +39,6 @@ GRACE_S = 0.005
 """How late a timer may fire before the loop counts as late."""
 OWED_S = 1.0
 """How long past its time a reply is still expected before the connection is given up."""
-READ_BYTES = 65_536
 BROKEN = ("WRONGTYPE", "ERR user_script")
 """How Redis 7 begins the error of a script that met a value it cannot count."""
 
@@ -90,52 +89,57 @@ class Call:
             self.future.set_exception(StoreError(f"store: {what}, expected a reply"))
 
 
-class Wire:
+class Wire(asyncio.Protocol):
     """One open connection: commands go out, replies come back in the same order."""
 
     def __init__(self, connection: Any, answer: Callable[[Call, Any], None]) -> None:
         # redis-py offers no way to take a connection's streams over; from here on they are this object's to close
-        self._reader: asyncio.StreamReader = connection._reader  # noqa: SLF001 - as above
+        reader: asyncio.StreamReader = connection._reader  # noqa: SLF001 - as above
         self._writer: asyncio.StreamWriter = connection._writer  # noqa: SLF001 - as above
         connection._reader = connection._writer = None  # noqa: SLF001 - as above
         self._answer = answer
         self._replies = hiredis.Reader()
         self.waiting: deque[Call] = deque()
         self.closed = False
-        self._task = asyncio.create_task(self._read(), name="budgets-redis")
+        self._lost = asyncio.Event()
+        self._transport = self._writer.transport
+        self._transport.set_protocol(self)
+        self._transport.resume_reading()
+        if reader.at_eof():
+            self.close("the connection was closed")
 
     def send(self, calls: Sequence[Call], *, by_text: bool) -> None:
         """Write all of them at once."""
         self.waiting.extend(calls)
-        self._writer.write(b"".join([call.packed(by_text=by_text) for call in calls]))
+        self._transport.write(b"".join([call.packed(by_text=by_text) for call in calls]))
 
-    async def _read(self) -> None:
-        what = "the connection was closed"
+    def data_received(self, data: bytes) -> None:
+        """Hand out the replies that are whole."""
+        replies, waiting, answer = self._replies, self.waiting, self._answer
         try:
-            while data := await self._reader.read(READ_BYTES):
-                self._replies.feed(data)
-                while (reply := self._replies.gets()) is not False:
-                    if not isinstance(reply, hiredis.PushNotification):
-                        self._answer(self.waiting.popleft(), reply)
-        except (OSError, hiredis.HiredisError, IndexError) as error:
-            what = f"the connection broke ({error})"
-        finally:
-            self.close(what)
+            replies.feed(data)
+            while (reply := replies.gets()) is not False:
+                if type(reply) is not hiredis.PushNotification:
+                    answer(waiting.popleft(), reply)
+        except (hiredis.HiredisError, IndexError) as error:
+            self.close(f"the connection broke ({error})")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more will come."""
+        self.close("the connection was closed" if exc is None else f"the connection broke ({exc})")
+        self._lost.set()
 
     def close(self, what: str) -> None:
         """Fail every call that waits; safe to call twice."""
         self.closed = True
         while self.waiting:
             self.waiting.popleft().fail(what)
-        self._writer.close()
+        self._transport.close()
 
     async def aclose(self) -> None:
-        """Close and wait for the reader's end."""
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
+        """Close and wait for the end."""
+        self.close("the gateway is closing")
+        await self._lost.wait()
 
 
 class RedisLink:
@@ -176,7 +180,7 @@ class RedisLink:
             await self._wire.aclose()
         await self._client.aclose()
 
-    async def _submit(self, command: tuple[Any, ...], script: Script | None) -> Any:
+    def _submit(self, command: tuple[Any, ...], script: Script | None) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         call = Call(command, script, loop.create_future(), loop.time() + self._timeout_s)
         self._outbox.append(call)
@@ -185,7 +189,7 @@ class RedisLink:
             loop.call_soon(self._flush)
         if self._timer is None:
             self._timer = loop.call_at(call.deadline, self._expire)
-        return await call.future
+        return call.future
 
     def _flush(self) -> None:
         """Send what was called since the last turn; without a connection, open one."""

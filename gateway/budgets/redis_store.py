@@ -81,7 +81,10 @@ class RedisStore:
 
     async def settle(self, reservation: str, lines: Sequence[Line]) -> None:
         """One script over all lines; the lines as they were reserved, with what was really spent."""
-        groups = _groups(lines) if self._clustered else {"": lines}
+        if not self._clustered:
+            await self._settle("", reservation, lines)
+            return
+        groups = _groups(lines)
         await asyncio.gather(*(self._settle(tag, reservation, group) for tag, group in groups.items()))
 
     async def renew(self, renewals: Sequence[Renewal]) -> None:
@@ -163,7 +166,8 @@ class RedisStore:
         reply: list[int] = await self._link.call(self._scripts.reserve, keys, (reservation, _rows(lines)))
         if reply[1]:
             self._stale.add(tag)
-        views = tuple(View(*reply[start : start + 3]) for start in range(2, len(reply), 3))
+        new = tuple.__new__
+        views = tuple([new(View, reply[start : start + 3]) for start in range(2, len(reply), 3)])
         return Decision(reply[0] == 1, views)
 
     async def _settle(self, tag: str, reservation: str, lines: Sequence[Line]) -> None:
@@ -199,6 +203,8 @@ class RedisStore:
         return f"dg:{{{line.tag}}}:b:{line.key}" if self._clustered else f"dg:b:{line.key}"
 
     def _keys(self, tag: str, reservation: str, lines: Sequence[Line]) -> list[str]:
+        if not self._clustered:
+            return [f"dg:r:{reservation}", "dg:open", *["dg:b:" + line[0] for line in lines]]
         bucket = self._bucket
         return [self._key(tag, f"r:{reservation}"), self._key(tag, "open"), *(bucket(line) for line in lines)]
 

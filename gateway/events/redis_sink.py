@@ -1,6 +1,6 @@
 """Events appended to a Redis stream, for analysis workers on other machines to read.
 
-``append`` puts an event into a bounded buffer; a task on the event loop sends what waits in one pipeline every
+``append`` puts an event into a bounded buffer; a task on the event loop sends what waits in one script call every
 25 ms. While Redis is away the buffer fills, then new events are counted as dropped. A batch whose answer was
 lost is sent again: readers see an event at least once and know it by its ``id``.
 """
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from importlib import resources
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
@@ -40,6 +41,7 @@ class RedisSink:
 
     def __init__(self, url: str, *, buffer_events: int = BUFFER_EVENTS, keep_events: int = KEEP_EVENTS) -> None:
         self._redis = connect(url, timeout_s=_TIMEOUT_S)
+        self._append = (resources.files("gateway.events") / "lua" / "append.lua").read_text(encoding="utf-8")
         self._buffer: deque[Event] = deque()
         self._buffer_events = buffer_events
         self._keep_events = keep_events
@@ -113,11 +115,8 @@ class RedisSink:
             while self._unsent or self._buffer:
                 if not self._unsent:
                     self._unsent = self._encode_batch()
-                pipe = self._redis.pipeline(transaction=False)
-                for line in self._unsent:
-                    pipe.xadd(STREAM, {FIELD: line}, maxlen=self._keep_events, approximate=True)
                 try:
-                    await pipe.execute()
+                    await self._redis.eval(self._append, 1, STREAM, self._keep_events, *self._unsent)
                 except (RedisError, OSError, TimeoutError) as error:
                     self._fail(error)
                     return False
