@@ -1,13 +1,10 @@
-"""An audit's report as JSON, as text and as one HTML page that explains itself.
+"""An audit's report as JSON and as text.
 
-Leaves out: any judgement beyond the figures. The page says what was planted when, the null, the commitment, the
-figures and the limits.
+Leaves out: any judgement beyond the figures; the page for readers who are no engineers (``report_page.py``).
 """
 
 from __future__ import annotations
 
-import html
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,7 +37,7 @@ def as_json(report: AuditReport) -> dict[str, Any]:
         "method": {
             "test": TEST_NAME,
             "null": NULL,
-            "combination": "one exact test over the trials of all carriers",
+            "combination": "one exact test over each of two families of carriers, and Fisher's method over the two",
             "adjustment": "Bonferroni over keyring versions, Holm over clusters",
         },
         "inventory": report.inventory,
@@ -86,85 +83,3 @@ def as_text(report: AuditReport) -> str:
             f"{result.cluster:<20} {result.p_value:>10.1e} {result.p_adjusted:>10.1e} {rank:>8}  {carriers or '-'}"
         )
     return "\n".join([*lines, "", *report.notes, *(f"note: {limit}" for limit in LIMITS)])
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Audit of {suspect}</title><style>
-body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b}}
-table{{border-collapse:collapse;width:100%;margin:1rem 0}}th,td{{border:1px solid #bbb;padding:.3rem .6rem;text-align:left}}
-td.n{{text-align:right;font-variant-numeric:tabular-nums}}code{{font-size:.85em;word-break:break-all}}
-.yes{{background:#fff1c9}}</style></head><body>
-<h1>Audit of {suspect}</h1>
-<p><strong>{verdict}</strong></p>
-<h2>The question</h2>
-<p>Some replies of the operator's models were changed in small ways that leave their meaning as it was: one of two
-spellings, one of several words that say the same, a closing sentence. Which of them is written in which surroundings
-is drawn by a secret key, a different one for each cluster of accounts. Texts that descend from replies to a cluster
-agree with that cluster's key more often than chance allows. This audit counted the agreements.</p>
-<h2>The figures</h2>
-<p>{rows} different texts were read ({repeated} repeated ones were left out; {queries} questions were asked).
-The p-value is the chance that a key drawn at random would agree at least as well. All clusters together, the chance of
-naming one wrongly is at most {alpha}.</p>
-<table><tr><th>cluster</th><th>p-value</th><th>adjusted for all clusters asked</th>
-<th>rank among keys that were not used</th></tr>{clusters}</table>
-{details}
-<h2>Why the p-value is exact</h2>
-<p>If the texts were made without the key, the key's choices are coin throws that know nothing of the texts, whatever the
-author's habits are. Each surrounding counts once, however often it recurs; the distribution of the agreements is computed
-without approximation. No comparison with other models' habits enters.</p>
-<h2>What was promised beforehand</h2>
-<p>Each secret was committed to when it was made, before any mark. Inventory of choices:
-<code>{inventory}</code>.</p>
-<table><tr><th>version</th><th>made (UTC)</th><th>commitment (SHA-256)</th></tr>{versions}</table>
-<h2>Limits</h2><ul>{limits}</ul>{notes}
-</body></html>
-"""
-
-
-def as_html(report: AuditReport) -> str:
-    """The report as a self-contained page: no script, no outside resource."""
-    named = set(report.attributed_to)
-    verdict = (
-        f"The texts carry the marks of {', '.join(report.attributed_to)}."
-        if named
-        else "The marks of none of the clusters asked were found."
-    )
-    return _PAGE.format(
-        suspect=html.escape(report.suspect),
-        verdict=html.escape(verdict),
-        rows=report.rows,
-        repeated=report.repeated_rows,
-        queries=report.queries,
-        alpha=f"{report.alpha:g}",
-        clusters="".join(_row(result, marked=result.cluster in named) for result in report.results),
-        details="".join(_details(result) for result in report.results if result.cluster in named),
-        inventory=html.escape(report.inventory),
-        versions="".join(
-            f"<tr><td class=n>{v['version']}</td><td>{_utc(v['created_at'])}</td><td><code>{v['commitment']}</code></td></tr>"
-            for v in report.keyring["versions"]
-        ),
-        limits="".join(f"<li>{html.escape(limit)}</li>" for limit in LIMITS),
-        notes="".join(f"<p>{html.escape(note)}</p>" for note in report.notes),
-    )
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _row(result: ClusterResult, *, marked: bool) -> str:
-    return (
-        f"<tr{' class=yes' if marked else ''}><td>{html.escape(result.cluster)}</td>"
-        f"<td class=n>{result.p_value:.2e}</td><td class=n>{result.p_adjusted:.2e}</td>"
-        f"<td class=n>{_rank(result) or '-'}</td></tr>"
-    )
-
-
-def _details(result: ClusterResult) -> str:
-    rows = "".join(
-        f"<tr><td>{html.escape(t.carrier)}</td><td class=n>{t.hits}</td><td class=n>{t.trials}</td>"
-        f"<td class=n>{t.p_value:.2e}</td></tr>"
-        for t in result.by_carrier
-    )
-    head = "<tr><th>kind of mark</th><th>agreements</th><th>surroundings</th><th>p-value</th></tr>"
-    return f"<h3>{html.escape(result.cluster)}</h3><table>{head}{rows}</table>"

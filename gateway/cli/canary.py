@@ -21,7 +21,8 @@ from gateway.canary.evidence import Collector
 from gateway.canary.keyring import Keyring, load_keyring, locked, new_keyring, rotate, save_keyring
 from gateway.canary.marking import Marked, mark_reply
 from gateway.canary.prompts import make_questions
-from gateway.canary.report import as_html, as_json, as_text
+from gateway.canary.report import as_json, as_text
+from gateway.canary.report_page import as_html
 from gateway.canary.slots import load_inventory
 from gateway.canary.trace import Ledger, ledger_line, trace_key, trace_report
 from gateway.canary.wishes import decoys

@@ -10,7 +10,8 @@ from gateway.canary.audit import AuditReport, holm, judge
 from gateway.canary.evidence import Collector, Evidence, fisher, make_trials, read_texts
 from gateway.canary.keyring import Keyring, new_keyring, rotate
 from gateway.canary.marking import mark_reply
-from gateway.canary.report import as_html, as_json, as_text
+from gateway.canary.report import as_json, as_text
+from gateway.canary.report_page import as_html
 from gateway.canary.slots import load_inventory
 from tests.canary.helpers import make_rows, ring_secret
 
@@ -158,7 +159,13 @@ def test_reports_say_what_was_found_and_how_far_it_goes() -> None:
     assert {"carrier", "p_value", "trials", "hits", "test"} == set(body["results"][0]["by_carrier"][0])
     assert body["queries"] == 0
     assert "attributed   c1" in text
-    for part in (RING.newest.commitment, "1970-01-01 00:16:40", "does not say who trained", "&lt;d&gt;", "coin throws"):
+    for part in (
+        RING.newest.commitment,
+        "1970-01-01 00:16:40",
+        "does not say who trained",
+        "&lt;d&gt;",
+        "throws of dice",
+    ):
         assert part in page
     assert "<d>" not in page
     assert "<script" not in page
