@@ -75,16 +75,25 @@ def header(headers: Headers, name: bytes) -> bytes | None:
 
 
 def received_path(scope: Scope) -> str:
-    """The path as received, below the server's root path; an encoded spelling of it stays encoded.
+    """``received_target`` as text, a character a byte."""
+    return received_target(scope).decode("latin-1")
+
+
+def received_target(scope: Scope) -> bytes:
+    """The path as received, without the query, below the server's root path; an encoded spelling of it stays encoded.
 
     ``/v1/chat%2Fcompletions`` must not be taken for a route that the upstream would read otherwise. A server
     that tells only the decoded path (``raw_path`` is optional in ASGI) has it encoded again, so that what is
     decided on is what is forwarded.
     """
-    raw: bytes | None = scope.get("raw_path")
-    path = quote(scope["path"], safe=_PLAIN) if raw is None else raw.split(b"?", 1)[0].decode("latin-1")
-    root: str = scope.get("root_path", "")
-    return path.removeprefix(root) if root and path.startswith(root + "/") else path
+    path: bytes | None = scope.get("raw_path")
+    if path is None:
+        path = quote(scope["path"], safe=_PLAIN).encode()
+    elif b"?" in path:
+        path = path.split(b"?", 1)[0]
+    if (root := scope.get("root_path")) and path.startswith(root.encode() + b"/"):
+        path = path.removeprefix(root.encode())
+    return path
 
 
 def declared_length(headers: Headers) -> int | None:

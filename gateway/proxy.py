@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.asgi import BODY_FOLLOWS, CALLER_KEY, PUSH_KEY, declared_length, received_path
+from gateway.asgi import BODY_FOLLOWS, CALLER_KEY, PUSH_KEY, declared_length, received_target
 from gateway.errors import ClientDisconnected, UpstreamUnreachable
 from gateway.guard import UPSTREAM_KEY
 from gateway.upstream import origin_of
@@ -139,7 +139,7 @@ class _Upstream:
 
         An upstream given as ``https://host/v1`` means the same as ``https://host``: operators write both.
         """
-        raw = received_path(scope).encode("latin-1")
+        raw = received_target(scope)
         prefix = self.prefix
         if prefix.endswith(b"/v1") and raw.startswith(b"/v1/"):
             prefix = prefix.removesuffix(b"/v1")

@@ -59,8 +59,8 @@ class Rooms:
         self._budget_metrics = BudgetMetrics(self.metrics.registry, self.metrics.uncharged, self.metrics.pending)
         self.draining = False
         self._calls: set[Exchange] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle: asyncio.Event | None = None
+        """Made when the last call is waited for."""
         self._opening: asyncio.Task[None] | None = None
         self._closing: AsyncExitStack | None = None
         self._upstreams: dict[str, UpstreamSpec] = {}
@@ -179,7 +179,9 @@ class Rooms:
         closing, self._closing = self._closing, None
         try:
             async with asyncio.timeout(_LAST_CALLS_S):
-                await self._idle.wait()
+                while self._calls:
+                    self._idle = asyncio.Event()
+                    await self._idle.wait()
         except TimeoutError:
             log.warning("calls still open at shutdown", extra={"calls": len(self._calls)})
         await closing.aclose()
@@ -187,7 +189,6 @@ class Rooms:
     def begin(self, exchange: Exchange) -> None:
         """A call has come in."""
         self._calls.add(exchange)
-        self._idle.clear()
         self.metrics.began()
 
     async def end(self, exchange: Exchange) -> None:
@@ -199,7 +200,7 @@ class Rooms:
         finally:
             self._calls.discard(exchange)
             self.metrics.ended()
-            if not self._calls:
+            if self._idle is not None and not self._calls:
                 self._idle.set()
 
     async def _tell_flows(self) -> None:
