@@ -131,8 +131,12 @@ class Settings:
 
 def check_url(name: str, url: str) -> None:
     """Raise ConfigError unless ``url`` is an absolute http(s) URL without query or credentials."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # brackets that hold no address, a port that is none
+        good = False
+    if not good or parts.query or parts.fragment or parts.username:
         raise ConfigError(f"{name}: got {url!r}, expected http(s)://HOST[:PORT][/PATH] without query or credentials")
 
 

@@ -123,7 +123,8 @@ def _settings(parts: Parts) -> dict[str, Any]:
         "kill": sorted(parts.kill),
         "budgets": [budget.name for budget in parts.budgets],
         **{f"analysis.{key}": value for key, value in _plain(parts.analysis).items()},
-        **{f"recording.{key}": value for key, value in _plain(parts.recording).items()},
+        "recording.retention_s": parts.recording.retention_s,
+        "recording.samples.retention_s": parts.recording.samples.retention_s if parts.recording.samples else None,
     }
 
 
