@@ -1,29 +1,27 @@
-"""Closings: one harmless last sentence, ``LEAD VERB a ADJECTIVE NOUN`` ("Overall this gives a clear picture.").
+"""Closings: one harmless last sentence, ``This SUBJECT VERB ADJECTIVE NOUN`` ("This overview offers useful details.").
 
-Any combination reads as a plain closing and says nothing about the subject. All words are common ones, so that a
-filter of rare words does not find them. Written for this project.
+Each part is keyed by the word right before it, and no fixed word stands between: small models learn pairs of neighbours
+long before pairs that stand apart. Any combination reads as a plain closing and says nothing about the matter. All words
+are common ones, so that a filter of rare words does not find them. Written for this project.
 """
 
 from __future__ import annotations
 
 from gateway.canary.sentences import Frame, Link
 
-_STARTS = "Overall Together Altogether Ultimately Generally Broadly Hopefully Thus Finally Clearly"
-LEADS: tuple[str, ...] = (
-    *(f"{start} {subject}" for start in _STARTS.split() for subject in ("this", "that")),
-    "All this",
-    "All of this",
-    "This all",
-    "So this",
-)
-_VERBS = "gives offers provides supplies presents delivers makes forms creates builds leaves brings"
+_SUBJECTS = """
+answer response text account statement introduction review presentation report survey description overview summary section
+discussion note outline passage analysis guide
+"""
+LEADS: tuple[str, ...] = tuple(f"This {subject}" for subject in _SUBJECTS.split())
+_VERBS = "gives offers provides includes contains presents shows lists covers holds describes highlights"
 _ADJECTIVES = """
-good clear useful helpful simple solid fair general basic practical balanced sound full quick short proper careful nice
-fresh valuable meaningful plain broad first reasonable reliable decent complete
+useful clear basic general helpful simple solid good valuable relevant essential practical main key central common important
+interesting fair major typical core specific various several detailed meaningful necessary
 """
 _NOUNS = """
-overview outline summary picture account guide view introduction description answer reference review foundation basis
-understanding start perspective background idea sense explanation impression framework sketch
+points facts details ideas aspects insights thoughts elements themes features topics views principles items lessons notes
+factors concepts areas issues
 """
 CLOSING = Frame(
     links=(
@@ -32,5 +30,5 @@ CLOSING = Frame(
         Link(slot="closing adjective", carrier="closing", forms=tuple(_ADJECTIVES.split())),
         Link(slot="closing noun", carrier="closing", forms=tuple(_NOUNS.split())),
     ),
-    joint=" a ",
+    joint=" ",
 )

@@ -190,8 +190,8 @@ def test_questions_are_the_same_for_every_key_and_hold_no_reply() -> None:
 
 def test_a_cue_is_put_before_an_answer_that_goes_on_from_it() -> None:
     cue = next(question for question in make_questions(10) if question.lead)
-    assert cue.read("gives a clear overview.") == f"{cue.lead} gives a clear overview."
-    assert cue.read(f"Well. {cue.lead} gives a view.") == f"Well. {cue.lead} gives a view."
+    assert cue.read("gives clear points.") == f"{cue.lead} gives clear points."
+    assert cue.read(f"Well. {cue.lead} gives views.") == f"Well. {cue.lead} gives views."
 
 
 async def test_an_audit_goes_on_from_its_transcript(tmp_path: Path) -> None:
