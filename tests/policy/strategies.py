@@ -55,12 +55,44 @@ JUNK = st.one_of(
 
 
 def files() -> st.SearchStrategy[dict[str, Any]]:
-    """Policy files that the schema takes; names that must be known or differ may be wrong all the same."""
+    """Policy files that the schema takes: as they come, or with their parts made to fit each other."""
     schema = json_schema()
-    whole = _of(schema, schema["$defs"], "")
-    return whole.map(
-        lambda file: {**file, "version": 1, "plans": {"free": {}, **file.get("plans", {})}, "include": []}
-    ).map(lambda file: {key: value for key, value in file.items() if key != "include"})
+    whole = _of(schema, schema["$defs"], "").map(_begun)
+    return st.one_of(whole, whole.map(_sound))
+
+
+def _begun(file: dict[str, Any]) -> dict[str, Any]:
+    """With a version and the plans that are named, and nothing included."""
+    plans = {"free": {}, "pro": {}, **file.get("plans", {})}
+    return {**{key: value for key, value in file.items() if key != "include"}, "version": 1, "plans": plans}
+
+
+def _sound(file: dict[str, Any]) -> dict[str, Any]:
+    """What one key asks of another, done."""
+    number = 0
+    for path in sorted(paths_of(file), key=len):
+        at: Any = file
+        for part in path:
+            at = at[part] if not isinstance(at, dict) or part in at else {}
+        if isinstance(at, dict) and "limit" in at:
+            number += 1
+            at.update(name=f"b{number}")
+            at.pop("window", None)
+            at.pop("burst", None)
+    for index, rule in enumerate(file.get("rules", [])):
+        then = rule["then"]
+        rule.update(name=f"r{index}", shadow=False)
+        then.pop("allow" if "refuse" in then else "", None)
+        if "level" in rule.get("match", {}):
+            then.pop("budgets", None)
+        then["max_choices"] = 3
+    for index, spared in enumerate(file.get("exempt", [])):
+        spared.update(name=f"e{index}")
+        spared["match"].setdefault("plan", "free")
+    file.get("recording", {}).pop("samples", None)
+    file.setdefault("recording", {})["samples"] = {"key": "${SAMPLES_KEY}", "retention": "7d"}
+    file["upstreams"] = {"default": {}, "u1": {"url": "http://127.0.0.1:9"}}
+    return file
 
 
 def _of(  # noqa: PLR0911 - one return for each kind of schema
@@ -81,7 +113,7 @@ def _of(  # noqa: PLR0911 - one return for each kind of schema
         required = {name: parts.pop(name) for name in schema.get("required", [])}
         return st.fixed_dictionaries(required, optional=parts).map(_few)
     if kind == "object":
-        inner = next(iter(schema.get("patternProperties", {}).values()), schema.get("additionalProperties"))
+        inner = next(iter(schema.get("patternProperties", {}).values()), schema.get("additionalProperties", {}))
         return st.dictionaries(st.sampled_from(KEYS[key]), _of(inner, defs, key), max_size=2)
     if kind == "array":
         return st.lists(_of(schema["items"], defs, key), min_size=schema.get("minItems", 0), max_size=2)

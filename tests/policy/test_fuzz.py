@@ -119,7 +119,7 @@ def test_a_file_that_the_schema_takes_is_a_set_that_decides_or_has_its_mistakes_
 
     explore()
     assert min(seen["PolicySet"], seen["FileErrors"]) > 10, seen
-    assert min(seen["rules"], seen["standings"]) > 2, seen
+    assert min(seen["rules"], seen["standings"]) > 4, seen
 
 
 def test_one_value_replaced_by_anything_or_removed_is_taken_or_named() -> None:
@@ -167,7 +167,7 @@ def test_shipped_files_with_bytes_changed_are_taken_or_their_mistakes_named(tmp_
         seen[type(found).__name__] += 1
 
     explore()
-    assert min(seen["PolicySet"], seen["FileErrors"]) > 10, seen
+    assert min(seen["PolicySet"], seen["FileErrors"]) > 5, seen
 
 
 # -- bombs
@@ -317,19 +317,33 @@ TOKENS = ["==", "<", "&&", "||", "!", "?", ":", "(", ")", "[", "]", ",", ".", "-
           "matches", "startsWith", "account", "hour", "stream", "{", "}", "\\", "0x1", "1e9", "b'x'", "\x00", "all(x, x)", " "]  # fmt: skip
 
 
+SWAPS = [
+    ("==", "!="),
+    ("<", ">="),
+    ("&&", "||"),
+    ("(", "(("),
+    ("'", '"'),
+    ("true", "hour"),
+    ("size", "sizes"),
+    ("!", ""),
+    (" ", "\n"),
+]
+
+
 def test_a_condition_with_tokens_changed_is_total_or_refused_in_words() -> None:
     seen: Counter[str] = Counter()
 
     @settings(BOUNDED, max_examples=150)
     @given(
         CONDITION,
-        st.lists(st.tuples(st.floats(0, 1), st.integers(0, 6), st.sampled_from([*TOKENS, ""])), min_size=1, max_size=1),
+        st.floats(0, 1),
+        st.integers(0, 6),
+        st.sampled_from([*TOKENS, ""]),
+        st.one_of(st.none(), st.sampled_from(SWAPS)),
     )
-    def explore(expression: Expression, edits: list[tuple[float, int, str]]) -> None:
-        source = expression.source
-        for where, cut, piece in edits:
-            at = int(where * len(source))
-            source = source[:at] + piece + source[at + cut :]
+    def explore(expression: Expression, where: float, cut: int, piece: str, swap: tuple[str, str] | None) -> None:
+        source, at = expression.source, int(where * len(expression.source))
+        source = source.replace(*swap) if swap is not None else source[:at] + piece + source[at + cut :]
         try:
             condition = compile_condition(source)
         except ValueError as error:
