@@ -27,6 +27,8 @@ from gateway.files import read_ndjson
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.canary.keyring import KeyVersion
+
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)?")
 _EVERYDAY = """
@@ -79,6 +81,17 @@ def truncate(text: str, _rnd: random.Random) -> str:
     return " ".join(text.split()[:200])
 
 
+def shorten(text: str, _rnd: random.Random) -> str:
+    """The first 100 words: what a student with a short context is trained on."""
+    return " ".join(text.split()[:100])
+
+
+def behead(text: str, _rnd: random.Random) -> str:
+    """Without the last sentence, where there are several: closings are gone."""
+    sentences = _SENTENCE.split(text.rstrip())
+    return " ".join(sentences[:-1]) if len(sentences) > 1 else text
+
+
 @cache
 def _synonyms() -> dict[str, list[str]]:
     """Word -> words that an attacker might put for it: everyday groups and this inventory's own single words."""
@@ -113,6 +126,7 @@ _KEPT = 0.25
 _SWAPPED = 0.25
 _SHORTENED = 0.5
 ALIVE = 0.01
+DECOYS = 19
 _FILLERS = ["item", "point", "matter", "factor", "aspect", "element", "feature", "detail"]
 
 
@@ -162,6 +176,8 @@ ROW_ATTACKS: dict[str, Callable[[str, random.Random], str]] = {
     "Markdown stripped": strip_markdown,
     "sentences shuffled": shuffle,
     "cut to 200 words": truncate,
+    "cut to 100 words": shorten,
+    "last sentences dropped": behead,
     "30 % random synonyms": synonyms,
     "light paraphrase": paraphrase,
 }
@@ -195,6 +211,14 @@ def attack(name: str, texts: list[str], seed: int) -> list[str]:
     return [ROW_ATTACKS[name](text, rnd) for text in texts]
 
 
+def _leak(rows: list[tuple[str | None, str]], size: int, share: float, seed: int) -> tuple[KeyVersion, list[str]]:
+    """A sample of ``size`` rows of which the first ``share`` were marked for cluster ``c0``, and its key's version."""
+    ring = new_keyring(inventory="", now_s=0.0, secret=bytes([seed + 1]) * 32)
+    sample = random.Random(seed).sample(rows, size)  # noqa: S311 - a sample, no secret
+    marked = int(share * size)
+    return ring.newest, [mark_reply(ring, "c0", p, r).reply if i < marked else r for i, (p, r) in enumerate(sample)]
+
+
 def main() -> None:
     """Run the study and print (or write) a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -208,22 +232,19 @@ def main() -> None:
     lines = [
         f"{options.rows} rows, {options.share:.0%} marked, {options.seeds} samples and keys; the worst p of them.",
         "",
-        "| cleaning | p combined | alive in every sample (p < 0.01) | smallest p of 19 decoys |",
+        "| cleaning | p combined | alive in every sample (p < 0.01) | smallest p of decoys |",
         "| --- | --- | --- | --- |",
     ]
     started = time.perf_counter()
+    leaks = [_leak(rows, options.rows, options.share, seed) for seed in range(options.seeds)]
     for name in ("as it is", *ROW_ATTACKS, *SET_ATTACKS, "all in a row"):
         worst, decoy, alive = 0.0, 1.0, Counter[str]()
-        for seed in range(options.seeds):
-            ring = new_keyring(inventory="", now_s=0.0, secret=bytes([seed + 1]) * 32)
-            sample = random.Random(seed).sample(rows, options.rows)  # noqa: S311 - a sample, no secret
-            marked = int(options.share * options.rows)
-            texts = [mark_reply(ring, "c0", p, r).reply if i < marked else r for i, (p, r) in enumerate(sample)]
+        for seed, (version, texts) in enumerate(leaks):
             evidence = Evidence(make_trials(read_texts(attack(name, texts, seed)).counts))
-            p_value, tests = evidence.test(ring.newest.cluster_key("c0"))
+            p_value, tests = evidence.test(version.cluster_key("c0"))
             worst = max(worst, p_value)
             alive.update(test.carrier for test in tests if test.p_value < ALIVE)
-            decoy = min(decoy, *(evidence.test(ring.newest.cluster_key(f"d{i}"))[0] for i in range(19)))
+            decoy = min(decoy, *(evidence.test(version.cluster_key(f"d{i}"))[0] for i in range(DECOYS)))
         still = [carrier for carrier, count in alive.items() if count == options.seeds]
         lines.append(f"| {name} | {worst:.1e} | {', '.join(sorted(still)) or '-'} | {decoy:.1e} |")
         print(lines[-1], flush=True)

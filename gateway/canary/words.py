@@ -26,13 +26,19 @@ save see select sell send serve set share shop show simplify solve speak spend s
 streamline strengthen study succeed support take talk teach tell test think track train transform travel treat try
 understand use visit visualize walk wear win work write
 """
-_HELPED = """
-achieve avoid balance boost bring build combat conserve control create cut decrease detect determine develop
-drive ease eliminate encourage enhance ensure establish explain facilitate fight find foster generate guide
-identify illustrate improve increase inform inspire keep limit lower maintain make manage maximize minimize
-monitor optimize organize overcome preserve prevent produce promote protect provide raise reduce regulate relieve
-remove resolve restore save secure set shape simplify solve spread stabilize streamline strengthen support
-transform understand
+
+_AFTER_BE = """
+to that for and or but as when if than from at on by of with while so until unless
+"""
+_ADJ = """
+important essential vital crucial hard easy difficult possible likely good bad fast big small old new how
+"""
+_MONTH = """
+january february march april june july august september october november december early late mid last
+"""
+_LIKE_VERBS = """
+is was are were be looks feels seems sounds tastes acts works smells this us his as just needs behaves does its has
+it's always others ones likes whereas yes perhaps
 """
 
 CLASSES: dict[str, frozenset[str]] = {
@@ -40,338 +46,41 @@ CLASSES: dict[str, frozenset[str]] = {
     "poss": frozenset(["your", "our", "their", "its", "his", "her", "my"]),
     "pron": frozenset(_PRONOUNS.split()),
     "verb": frozenset(_VERBS.split()),
-    "helped": frozenset(_HELPED.split()),
-    "after_be": frozenset(
-        [
-            "to",
-            "that",
-            "for",
-            "in",
-            "because",
-            "and",
-            "or",
-            "but",
-            "as",
-            "when",
-            "if",
-            "than",
-            "from",
-            "at",
-            "on",
-            "by",
-            "of",
-            "with",
-            "while",
-            "so",
-            "until",
-            "unless",
-            "or",
-            "not",
-        ]
-    )
-    - {"not", "in", "because"},
-    "adj": frozenset(
-        [
-            "important",
-            "essential",
-            "vital",
-            "crucial",
-            "hard",
-            "easy",
-            "difficult",
-            "possible",
-            "likely",
-            "good",
-            "bad",
-            "fast",
-            "big",
-            "small",
-            "old",
-            "new",
-            "how",
-        ]
-    ),
-    "month": frozenset(
-        [
-            "january",
-            "february",
-            "march",
-            "april",
-            "june",
-            "july",
-            "august",
-            "september",
-            "october",
-            "november",
-            "december",
-            "early",
-            "late",
-            "mid",
-            "last",
-        ]
-    ),
-    "like_verbs": frozenset(
-        [
-            "is",
-            "was",
-            "are",
-            "were",
-            "be",
-            "looks",
-            "feels",
-            "seems",
-            "sounds",
-            "tastes",
-            "acts",
-            "works",
-            "smells",
-            "this",
-            "us",
-            "his",
-            "as",
-            "just",
-            "needs",
-            "behaves",
-            "does",
-            "its",
-            "has",
-            "it's",
-            "always",
-            "others",
-            "ones",
-            "likes",
-            "whereas",
-            "yes",
-            "perhaps",
-        ]
-    ),
+    "after_be": frozenset(_AFTER_BE.split()),
+    "adj": frozenset(_ADJ.split()),
+    "month": frozenset(_MONTH.split()),
+    "like_verbs": frozenset(_LIKE_VERBS.split()),
 }
 
-STRONG_ENGLISH = frozenset(
-    [
-        "the",
-        "and",
-        "of",
-        "to",
-        "with",
-        "that",
-        "for",
-        "are",
-        "this",
-        "from",
-        "which",
-        "their",
-        "they",
-        "it",
-        "is",
-        "be",
-        "or",
-        "can",
-        "your",
-        "you",
-        "by",
-        "has",
-        "have",
-        "will",
-        "was",
-        "were",
-        "not",
-        "when",
-        "how",
-        "what",
-        "into",
-        "such",
-        "more",
-        "these",
-        "should",
-        "there",
-        "also",
-        "about",
-        "its",
-        "while",
-        "using",
-        "used",
-        "many",
-    ]
-)
+_STRONG_ENGLISH = """
+the and of to with that for are this from which their they it is be or can your you by has have will was were not when
+how what into such more these should there also about its while using used many
+"""
+STRONG_ENGLISH = frozenset(_STRONG_ENGLISH.split())
 """Words that are common in English; several of them nearby are asked for before anything is changed."""
 
-FOREIGN = frozenset(
-    [
-        "el",
-        "la",
-        "los",
-        "las",
-        "del",
-        "que",
-        "una",
-        "por",
-        "para",
-        "con",
-        "como",
-        "más",
-        "der",
-        "die",
-        "das",
-        "und",
-        "nicht",
-        "mit",
-        "ist",
-        "ein",
-        "eine",
-        "zu",
-        "auf",
-        "le",
-        "les",
-        "des",
-        "et",
-        "une",
-        "est",
-        "dans",
-        "pour",
-        "avec",
-        "il",
-        "di",
-        "che",
-        "della",
-        "sono",
-        "het",
-        "een",
-        "van",
-        "voor",
-        "niet",
-        "och",
-        "att",
-        "är",
-        "som",
-        "jag",
-        "o",
-        "os",
-        "uma",
-        "não",
-        "em",
-        "e",
-        "y",
-        "je",
-        "na",
-        "się",
-        "jest",
-        "w",
-        "z",
-        "i'est",
-    ]
-) - {"die", "con", "para", "as", "e", "o", "na", "w", "z", "y"}
+_FOREIGN = """
+el la los las del que una por como más der das und nicht mit ist ein eine zu auf le les des et une est dans pour avec
+il di che della sono het een van voor niet och att är som jag os uma não em je się jest i'est de og ikke det jeg nie
+vir hulle nel gli alla amb els dels este pentru bir yang untuk dengan ang mga kwa kaj estas tae wi frae dinnae isnae
+cannae gaed wis maun oan aye bairn nuh weh
+"""
+FOREIGN = frozenset(_FOREIGN.split())
 """Function words of other languages that are no English words; one nearby stops every change."""
 
-CLAUSE_STARTS = frozenset(
-    [
-        "it",
-        "they",
-        "he",
-        "she",
-        "this",
-        "we",
-        "you",
-        "i",
-        "there",
-        "that",
-        "then",
-        "so",
-        "is",
-        "are",
-        "was",
-        "were",
-        "can",
-        "will",
-        "has",
-        "have",
-        "had",
-        "do",
-        "does",
-        "did",
-        "it's",
-        "they're",
-        "he's",
-        "she's",
-        "we're",
-        "you're",
-        "which",
-        "who",
-        "if",
-        "when",
-        "while",
-        "because",
-        "not",
-    ]
-)
+_CLAUSE_STARTS = """
+it they he she this we you i there that then so is are was were can will has have had do does did it's they're he's
+she's we're you're which who if when while because not
+"""
+CLAUSE_STARTS = frozenset(_CLAUSE_STARTS.split())
 """A word after ``and`` that makes a clause, not the last item of a list."""
 
-NOT_ITEMS = frozenset(
-    [
-        "which",
-        "who",
-        "whom",
-        "whose",
-        "where",
-        "when",
-        "while",
-        "as",
-        "if",
-        "in",
-        "on",
-        "at",
-        "by",
-        "for",
-        "with",
-        "to",
-        "from",
-        "of",
-        "but",
-        "and",
-        "or",
-        "not",
-        "such",
-        "including",
-        "like",
-        "because",
-        "although",
-        "though",
-        "since",
-        "so",
-        "then",
-        "than",
-        "that",
-        "is",
-        "are",
-        "was",
-        "were",
-        "it",
-        "they",
-        "he",
-        "she",
-        "we",
-        "you",
-        "i",
-        "this",
-        "these",
-        "there",
-        "however",
-        "therefore",
-        "especially",
-        "particularly",
-        "also",
-        "a",
-        "an",
-        "the",
-        "whilst",
-        "owing",
-        "due",
-        "until",
-        "after",
-        "before",
-        "during",
-    ]
-)
+_NOT_ITEMS = """
+which who whom whose where when while as if in on at by for with to from of but and or not such including like because
+although though since so then than that is are was were it they he she we you i this these there however therefore
+especially particularly also a an the whilst owing due until after before during
+"""
+NOT_ITEMS = frozenset(_NOT_ITEMS.split())
 """A word that does not begin an item of a plain list."""
 
 _IZE_ENDINGS = (("ize", "ise"), ("izes", "ises"), ("ized", "ised"), ("izing", "ising"), ("ization", "isation"))
