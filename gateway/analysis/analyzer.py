@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gateway.analysis import evidence, grounds, links, pools, templates
+from gateway.analysis import evidence, grounds, pools, templates
+from gateway.analysis.accounts import Accounts
 from gateway.analysis.book import PhraseBook
 from gateway.analysis.clusters import Cluster, ClusterBook
-from gateway.analysis.cohort import Cohort
 from gateway.analysis.config import MATCH_BITS, AnalysisConfig
 from gateway.analysis.replays import ReplayBook
-from gateway.analysis.rhythm import Rhythm
-from gateway.analysis.values import ValueBook
 from gateway.types import Level
 
 if TYPE_CHECKING:
@@ -43,6 +41,8 @@ _PART: Final = 0.5
 """A template is a part of one that was considered before where that explains half of its requests."""
 _MIN_SAID: Final = 5
 _MOST: Final = 0.5
+_SPREAD_PART: Final = 0.8
+"""Coordination is this part of a bet on even arrivals, and the rest on sudden changes."""
 _MARGIN: Final = 2.0
 """Benign new templates may gather so many times the share of the largest one seen."""
 
@@ -59,11 +59,10 @@ class Analyzer:
         on_weighed: Callable[[float, Sequence[int], Sequence[int], grounds.Grounds], None] | None = None,
     ) -> None:
         self.config = config or AnalysisConfig()
-        self.cohort = Cohort()
+        self.accounts = Accounts()
+        self.cohort = self.accounts.cohort
         self.book = PhraseBook(self.config.phrase_slots_log2)
         self.replays = ReplayBook()
-        self.values = ValueBook()
-        self.rhythm = Rhythm()
         self.found = ClusterBook(self.config)
         self._on_weighed = on_weighed
         self._known: dict[str, Mapping[str, Any]] = {}
@@ -92,10 +91,7 @@ class Analyzer:
 
     def observe(self, ts: float, account: str, traits: Mapping[str, Any]) -> None:
         """Enter one answered request of ``account`` at ``ts`` with its traits (``traits.extract``)."""
-        known = self._known.get(account, {})
-        number = self.cohort.see(ts, account, known, traits)
-        self.values.note(number, known, traits)
-        self.rhythm.note(ts, number)
+        number = self.accounts.see(ts, account, self._known.get(account, {}), traits, warm=self._is_new(ts))
         self.replays.note(ts, number, traits, self.cohort)
         phrases = traits.get("ph")
         if not phrases:
@@ -122,6 +118,7 @@ class Analyzer:
     def tick(self, now_s: float) -> list[Verdict]:
         """One pass; verdicts on clusters that changed or whose verdict grows old."""
         self.due(now_s)
+        self.accounts.begin_pass()
         self.next_tick_s = now_s + self.config.tick_s
         self.book.forget(now_s - _WINDOW_S)
         if now_s >= self.next_full_s:
@@ -183,8 +180,7 @@ class Analyzer:
         holders = self.cohort.holders(accounts)
         if len(holders) < self.config.min_entities:
             return True
-        inside = np.zeros(len(self.cohort), bool)
-        inside[[*accounts, *taken]] = True
+        inside = self.accounts.flags([*accounts, *taken])
         found = self._weigh(inside, holders, rows, matched, born_s, now_s)
         if self._on_weighed is not None:
             self._on_weighed(now_s, accounts, holders, found)
@@ -206,8 +202,7 @@ class Analyzer:
         if cluster is not None and cluster.is_enforced:
             self._take_replays(cluster, accounts, now_s)
             return
-        inside = np.zeros(len(self.cohort), bool)
-        inside[accounts] = True
+        inside = self.accounts.flags(accounts)
         active = max(self.cohort.active_holders(now_s - _WINDOW_S), len(holders))
         replay = evidence.rate_log_e(len(holders), active, self.config.benign_replay)
         times = np.array([self.replays.linked_s[number] for number in holders])
@@ -285,16 +280,16 @@ class Analyzer:
 
     def _kin(self, cluster: Cluster) -> list[int]:
         """Accounts outside that a cluster's own linkage values link to it, without the exempt."""
-        found = links.kin(self.values, self.cohort.holder_numbers(), cluster.members)
+        found = self.accounts.kin(cluster.members, strict=cluster.is_pool)
         return [number for number in found if not self._is_exempt(number)]
 
     def _look_for_pools(self, now_s: float) -> None:
         """Weigh groups that work alike; those that suffice become clusters, or are the ones that they were."""
-        ours = {number for cluster in self.found.enforced() if cluster.is_pool for number in cluster.members}
-        taken = {number for cluster in self.found.enforced() for number in cluster.members} - ours
-        apart = np.array([self._is_exempt(number) for number in range(len(self.cohort))], bool)
-        apart[list(taken)] = True
-        for pool in pools.find(self.cohort, self.rhythm, self.values, apart, self.config, now_s):
+        apart = self.accounts.flags(
+            number for cluster in self.found.enforced() if not cluster.is_pool for number in cluster.members
+        )
+        apart |= np.array([self._is_exempt(number) for number in range(len(self.cohort))], bool)
+        for pool in pools.find(self.accounts, apart, self.config, now_s):
             if self._on_weighed is not None:
                 self._on_weighed(now_s, pool.accounts, pool.holders, pool.found)
             for part in pool.parts:
@@ -308,6 +303,15 @@ class Analyzer:
         for cluster in self.found.enforced():
             if cluster.is_pool:
                 self.found.join(cluster, self._kin(cluster), now_s)
+            self._tell_change(cluster, now_s)
+
+    def _tell_change(self, cluster: Cluster, now_s: float) -> None:
+        """Put a pivot or fail-over of an enforced cluster into the words of its verdict."""
+        holders = self.cohort.holders(list(cluster.members))
+        inside = self.accounts.flags(cluster.members)
+        change = self.accounts.change(holders, inside, now_s, self.config.family_cap)
+        if change.words and change.words != cluster.change:
+            cluster.change, cluster.changed = change.words, True
 
     def _enforce(
         self,
@@ -355,7 +359,9 @@ class Analyzer:
         accounts, first = np.unique(rows.account[matched], return_index=True)
         times = dict(zip(accounts.tolist(), rows.ts[matched][first].tolist(), strict=True))
         arrivals = np.array([times[number] for number in holders])
-        return self._spread(holders, arrivals, now_s)
+        inside = self.accounts.flags(accounts.tolist())
+        change = self.accounts.change(holders, inside, now_s, self.config.family_cap).e_value
+        return _SPREAD_PART * self._spread(holders, arrivals, now_s) + (1.0 - _SPREAD_PART) * change
 
     def _spread(self, holders: list[int], arrivals: NDArray[np.float64], now_s: float) -> float:
         """E-value that the holders' arrivals are spread evenly, whatever the hour at home."""

@@ -48,6 +48,8 @@ class Cluster:
     replaces: list[str] = field(default_factory=list)
     reasons: tuple[str, ...] = ()
     evidence: tuple[Mapping[str, Any], ...] = ()
+    change: str = ""
+    """A pivot or fail-over that was seen, in words."""
 
     @property
     def is_enforced(self) -> bool:
@@ -165,7 +167,7 @@ class ClusterBook:
             decided_at=now_s,
             expires_at=cluster.renewed_s + self.config.verdict_s,
             version=cluster.version,
-            reasons=cluster.reasons,
+            reasons=(*cluster.reasons, cluster.change) if cluster.change else cluster.reasons,
             replaces=tuple(cluster.replaces),
             evidence=cluster.evidence,
             signatures={"ph": list(cluster.bits.items()), "codes": cluster.codes} if cluster.is_enforced else {},

@@ -56,9 +56,9 @@ def pair_bits(
             one = one + _of_kind(place[pairs.account[use]], pairs.code[use], rare[kind], accounts.size)
         one.data = np.minimum(one.data, CAP_BITS)
         total = total + one
-    total = sparse.triu(total, 1).tocoo()
-    keep = holder[accounts[total.row]] != holder[accounts[total.col]]
-    return sparse.csr_matrix((total.data[keep], (total.row[keep], total.col[keep])), shape=total.shape)
+    upper = sparse.triu(total, 1).tocoo()
+    keep = holder[accounts[upper.row]] != holder[accounts[upper.col]]
+    return sparse.csr_matrix((upper.data[keep], (upper.row[keep], upper.col[keep])), shape=upper.shape)
 
 
 def _of_kind(
@@ -69,7 +69,7 @@ def _of_kind(
     weight = np.where((degree > 1) & (degree <= MOST_DEGREE), bits / np.log2(np.maximum(degree, 1) + 1.0), 0.0)
     used = weight[code] > 0
     shown = sparse.csr_matrix((np.ones(int(used.sum())), (row[used], code[used])), shape=(size, bits.size))
-    return (shown @ sparse.diags(weight) @ shown.T).tocsr()
+    return sparse.csr_matrix(shown @ sparse.diags(weight) @ shown.T)
 
 
 def communities(

@@ -31,6 +31,9 @@ CAP_BITS: Final = 10.0
 """No mechanism links by more: a value that only two accounts ever showed may be a coincidence of a thin log."""
 KIN_BITS: Final = 12.0
 """From here on, with two mechanisms, accounts are linked."""
+STRICT_MEMBERS: Final = 5
+STRICT_SHARE: Final = 0.85
+"""Own values of groups that no text or signature holds together: more holders, fewer strangers."""
 _MECHANISMS: Final = 4
 _OWN_MEMBERS: Final = 3
 _OWN_SHARE: Final = 0.75
@@ -91,16 +94,16 @@ def shown_bits(book: ValueBook, own: Mapping[str, NDArray[np.float64]], size: in
 
 def linked(best: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Accounts that ``shown_bits`` links: two mechanisms at least, and ``KIN_BITS`` together."""
-    return ((best > 0).sum(axis=1) >= 2) & (best.sum(axis=1) >= KIN_BITS)  # noqa: PLR2004 - two mechanisms
+    return np.asarray(((best > 0).sum(axis=1) >= 2) & (best.sum(axis=1) >= KIN_BITS))  # noqa: PLR2004 - two mechanisms
 
 
-def kin(book: ValueBook, holder: NDArray[np.int64], members: Mapping[int, float]) -> list[int]:
+def kin(book: ValueBook, holder: NDArray[np.int64], inside: NDArray[np.bool_], *, strict: bool = False) -> list[int]:
     """Accounts outside that show values of at least two mechanisms which are the cluster's own.
 
     Own: at least three holders in it show the value and three quarters of all who show it are members: an address
-    that strangers use too makes nobody kin, whoever forges what.
+    that strangers use too makes nobody kin, whoever forges what. ``strict`` (for clusters whose members are
+    known by their links alone) asks for ``STRICT_MEMBERS`` and ``STRICT_SHARE``.
     """
-    inside = np.zeros(holder.size, bool)
-    inside[list(members)] = True
-    best = shown_bits(book, own_values(book, holder, inside, np.ones(holder.size, bool)), holder.size)
-    return np.flatnonzero(linked(best) & ~inside).tolist()
+    least, share = (STRICT_MEMBERS, STRICT_SHARE) if strict else (_OWN_MEMBERS, _OWN_SHARE)
+    own = own_values(book, holder, inside, np.ones(holder.size, bool), members=least, share=share)
+    return np.flatnonzero(linked(shown_bits(book, own, holder.size)) & ~inside).tolist()

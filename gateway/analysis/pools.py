@@ -7,7 +7,7 @@ weigh it, or the group would be judged by what it was chosen for:
 * *formed* by rhythm alone: accounts that left no day out since their first. Who is in the group depends on when
   requests came, on nothing else.
 * *weighed* by what sign-ups share (mail domain by country, hour by age, telephone) and by TLS fingerprints within the
-  program that they claim. Where accounts are independent, these do not depend on the rhythm: the e-values of
+  program that they claim; and by sudden changes (``changes``). Where accounts are independent, these do not depend on the rhythm: the e-values of
   ``grounds`` hold for the group as they would for a random one. Exits and sign-up blocks are left out: programs
   run in clouds and work every day, so rhythm and address are not independent.
 
@@ -18,30 +18,33 @@ who share nothing (``graph``).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from gateway.analysis import graph, grounds, links
+from gateway.analysis import evidence, graph, grounds, links
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from gateway.analysis.accounts import Accounts
     from gateway.analysis.cohort import Cohort
     from gateway.analysis.config import AnalysisConfig
-    from gateway.analysis.rhythm import Rhythm
-    from gateway.analysis.values import ValueBook
 
 EVERY_S: Final = 6 * 3_600.0
 """Event time between looks: an account needs days to show a rhythm."""
 _WITHIN_DAYS: Final = (None, 7)
 """Groups looked at: all accounts that work every day, and the young ones among them."""
-_OWN_MEMBERS: Final = 8
-_OWN_SHARE: Final = 0.7
-"""A value is the group's own where so many holders show it, and so large a share of all whose rhythm is known."""
-_UNUSED: Final = ("snet", "net")
+_WIDE_SHARE: Final = 0.5
+"""And so large a share of everybody who shows the value, whether a rhythm is known of them or not: those that work
+every day are known sooner than those that do not.
+"""
+_USED: Final = ("phone", "hour", "mail", "ja4")
+_NEUTRAL: Final = (*grounds.PROVENANCE, "ja4")
+_LN10: Final = float(np.log(10.0))
 
 
 class Pool(NamedTuple):
@@ -55,50 +58,49 @@ class Pool(NamedTuple):
     parts: list[list[int]]
 
 
-def find(
-    cohort: Cohort,
-    rhythm: Rhythm,
-    book: ValueBook,
-    apart: NDArray[np.bool_],
-    config: AnalysisConfig,
-    now_s: float,
-) -> Iterator[Pool]:
+def find(accounts: Accounts, apart: NDArray[np.bool_], config: AnalysisConfig, now_s: float) -> Iterator[Pool]:
     """Weigh the groups that the rhythm forms now.
 
     ``apart`` flags accounts that belong to other clusters or are exempt: neither members nor cohort.
     """
     for within_days in _WITHIN_DAYS:
-        group = rhythm.working(now_s, within_days) & ~apart
-        accounts = np.flatnonzero(group).tolist()
-        holders = cohort.holders(accounts)
+        group = accounts.rhythm.working(now_s, within_days) & ~apart
+        numbers = np.flatnonzero(group).tolist()
+        holders = accounts.cohort.holders(numbers)
         if len(holders) < config.min_entities:
             continue
-        found = _weigh(cohort, holders, group | apart, config)
-        parts = _members(cohort, rhythm, book, group, apart, config) if found.suffice(config) else []
-        yield Pool(accounts, holders, found, parts)
+        inside = group | apart
+        change = accounts.change(holders, inside, now_s, config.family_cap)
+        found = _weigh(accounts.cohort, holders, inside, config, coordination=change.e_value)
+        parts = _members(accounts, group, apart, config) if found.suffice(config) else []
+        yield Pool(numbers, holders, found, parts)
 
 
 def _weigh(
     cohort: Cohort, holders: list[int], inside: NDArray[np.bool_], config: AnalysisConfig, **given: float
 ) -> grounds.Grounds:
-    """Grounds from what does not depend on the rhythm."""
-    used = [kind for kind in (*grounds.PROVENANCE, "ja4") if kind not in _UNUSED]
-    logs = dict.fromkeys(_UNUSED, 0.0)
-    logs |= {kind: grounds.repeats(cohort, kind, holders, inside, config.benign_share) for kind in used}
-    return grounds.combine(logs, given, config)
+    """Grounds from what does not depend on the rhythm.
+
+    Customers of one privacy service share a mail domain *and* a client, and may be machines: mail and TLS
+    fingerprints are one family here, averaged; the time of sign-up and telephones are the other.
+    """
+    logs = {kind: grounds.repeats(cohort, kind, holders, inside, config.benign_share) for kind in _USED}
+    service = evidence.average([evidence.hedge(logs[kind], config.family_cap) for kind in ("mail", "ja4")])
+    signed = {"phone": logs["phone"], "hour": logs["hour"]}
+    found = grounds.combine(dict.fromkeys(_NEUTRAL, 0.0) | signed, {**given, "protocol": service}, config)
+    return replace(found, details={**found.details, "mail": logs["mail"] / _LN10, "ja4": logs["ja4"] / _LN10})
 
 
 def _members(
-    cohort: Cohort,
-    rhythm: Rhythm,
-    book: ValueBook,
-    group: NDArray[np.bool_],
-    apart: NDArray[np.bool_],
-    config: AnalysisConfig,
+    accounts: Accounts, group: NDArray[np.bool_], apart: NDArray[np.bool_], config: AnalysisConfig
 ) -> list[list[int]]:
-    """The accounts of the group that its own values link, one list a community."""
-    holder = cohort.holder_numbers()
-    among = (rhythm.known() | group) & ~apart
-    own = links.own_values(book, holder, group, among, members=_OWN_MEMBERS, share=_OWN_SHARE)
-    core = np.flatnonzero(links.linked(links.shown_bits(book, own, holder.size)) & group)
+    """The accounts that the group's own values link, one list a community; some may be too young for a rhythm,
+    none is known to have another.
+    """
+    book, holder = accounts.values, accounts.holders()
+    among = accounts.rhythm.known() & ~apart
+    own = links.own_values(book, holder, group, among, members=links.STRICT_MEMBERS, share=links.STRICT_SHARE)
+    wide = links.own_values(book, holder, group, ~apart, members=links.STRICT_MEMBERS, share=_WIDE_SHARE)
+    own = {kind: np.where(wide[kind] > 0, bits, 0.0) for kind, bits in own.items()}
+    core = np.flatnonzero(links.linked(links.shown_bits(book, own, holder.size)) & ~apart & (group | ~among))
     return graph.communities(book, holder, own, core, config.min_entities)

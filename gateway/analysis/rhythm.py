@@ -63,10 +63,10 @@ class Rhythm:
         """Accounts of which enough was seen to speak of a rhythm."""
         return (np.array(self._requests) >= MIN_REQUESTS) & (np.array(self._hours) >= MIN_HOURS)
 
-    def working(self, now_s: float, within_days: int | None = None) -> NDArray[np.bool_]:
+    def working(self, now_s: float = 0.0, within_days: int | None = None) -> NDArray[np.bool_]:
         """Accounts that left no day out from their first to their last, and are ``known``.
 
-        ``within_days`` keeps those whose first day lies so many days back at most.
+        ``within_days`` keeps those whose first day lies so many days before ``now_s`` at most.
         """
         born, hour = np.array(self._born, np.int64), np.array(self._hour, np.int64)
         span = np.clip(hour // _DAY_HOURS - born + 1, 1, DAYS)

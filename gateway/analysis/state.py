@@ -34,11 +34,9 @@ def snapshot(analyzer: Analyzer) -> bytes:
         "format": FORMAT,
         "slots": analyzer.config.phrase_slots_log2,
         "scalars": {name: getattr(analyzer, name) for name in _SCALARS},
-        "cohort": analyzer.cohort.dump(),
+        "accounts": analyzer.accounts.dump(),
         "clusters": [_plain(cluster) for cluster in analyzer.found.every.values()],
         "replays": analyzer.replays.dump(),
-        "values": analyzer.values.dump(),
-        "rhythm": analyzer.rhythm.dump(),
     }
     packed = np.frombuffer(orjson.dumps(plain, option=orjson.OPT_NON_STR_KEYS), np.uint8)
     stream = io.BytesIO()
@@ -66,10 +64,8 @@ def restore(data: bytes, config: AnalysisConfig | None = None) -> Analyzer:
         )
     for name, value in plain["scalars"].items():
         setattr(analyzer, name, value)
-    analyzer.cohort.load(plain["cohort"])
+    analyzer.accounts.load(plain["accounts"])
     analyzer.replays.load(plain["replays"])
-    analyzer.values.load(plain["values"])
-    analyzer.rhythm.load(plain["rhythm"])
     analyzer.book.load(arrays)
     for row in plain["clusters"]:
         _enter(analyzer, row)

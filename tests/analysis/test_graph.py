@@ -85,7 +85,7 @@ def test_groups_that_share_nothing_are_the_components_that_networkx_finds(seed: 
     rng.shuffle(given)
     book = booked(given)
     size = len(given)
-    oracle = nx.Graph()
+    oracle: nx.Graph[int] = nx.Graph()
     oracle.add_edges_from(brute(given))
     expected = sorted(sorted(part) for part in nx.connected_components(oracle))
     found = graph.communities(book, np.arange(size), everything(book, size), np.arange(size), 8)

@@ -27,7 +27,7 @@ def strangers(count: int) -> list[dict[str, Any]]:
 
 
 def kin(rows: list[dict[str, Any]], members: int) -> list[int]:
-    return links.kin(booked(rows), alone(len(rows)), dict.fromkeys(range(members), 0.0))
+    return links.kin(booked(rows), alone(len(rows)), alone(len(rows)) < members)
 
 
 def test_kin_needs_own_values_of_two_mechanisms() -> None:
@@ -57,7 +57,7 @@ def test_accounts_of_one_holder_count_once_for_a_value() -> None:
     holder = alone(1_207)
     holder[:6] = 0
     book = booked([*rows, *strangers(1_200)])
-    assert links.kin(book, holder, dict.fromkeys(range(6), 0.0)) == []
+    assert links.kin(book, holder, alone(1_207) < 6) == []
 
 
 def test_forged_values_of_a_cluster_do_not_make_their_first_owners_its_members() -> None:
@@ -113,5 +113,7 @@ def test_a_book_from_its_dump_goes_on_as_if_nothing_had_happened() -> None:
         (first if place < 37 else second).note(number, known, shown)
     assert len(second) == len(whole)
     for kind in KINDS:
-        for got, expected in zip(second.pairs(kind), whole.pairs(kind), strict=True):
-            assert np.array_equal(got, expected)
+        got, expected = second.pairs(kind), whole.pairs(kind)
+        assert got.account.tolist() == expected.account.tolist()
+        assert got.code.tolist() == expected.code.tolist()
+        assert got.size == expected.size
