@@ -186,6 +186,7 @@ class Cycle(RequestResponseCycle):
 
     def _send_head(self, message: Message) -> None:
         status, fields = message["status"], list(message.get("headers", ()))
+        self._left = None
         for name, value in fields:
             if name == b"content-length":
                 self._left = int(value)
@@ -196,8 +197,8 @@ class Cycle(RequestResponseCycle):
         if not self.keep_alive:
             fields.append((b"connection", b"close"))
         self._bodiless = self.scope["method"] == "HEAD" or status in _BODILESS
-        if self._left is None and not self._bodiless and self.scope["http_version"] != "1.0":
-            self._chunked = True
+        self._chunked = self._left is None and not self._bodiless and self.scope["http_version"] != "1.0"
+        if self._chunked:
             fields.append((b"transfer-encoding", b"chunked"))
         head = _written(status, fields)
         self.response_started = True
