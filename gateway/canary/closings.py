@@ -20,8 +20,8 @@ useful clear basic general helpful simple solid good valuable relevant essential
 interesting fair major typical core specific various several detailed meaningful necessary
 """
 _NOUNS = """
-points facts details ideas aspects insights thoughts elements themes features topics views principles items lessons notes
-factors concepts areas issues
+points facts details ideas aspects insights thoughts themes features topics views principles lessons notes factors concepts
+issues
 """
 CLOSING = Frame(
     links=(
