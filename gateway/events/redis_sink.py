@@ -1,6 +1,6 @@
 """Events appended to a Redis stream, for analysis workers on other machines to read.
 
-``append`` puts an event into a bounded buffer; a task on the event loop sends what waits in one script call every
+``append`` puts an event into a bounded buffer, as the bytes that it will be; a task on the event loop sends what waits in one script call every
 25 ms. While Redis is away the buffer fills, then new events are counted as dropped. A batch whose answer was
 lost is sent again: readers see an event at least once and know it by its ``id``.
 """
@@ -42,7 +42,7 @@ class RedisSink:
     def __init__(self, url: str, *, buffer_events: int = BUFFER_EVENTS, keep_events: int = KEEP_EVENTS) -> None:
         self._redis = connect(url, timeout_s=_TIMEOUT_S)
         self._append = (resources.files("gateway.events") / "lua" / "append.lua").read_text(encoding="utf-8")
-        self._buffer: deque[Event] = deque()
+        self._buffer: deque[bytes] = deque()
         self._buffer_events = buffer_events
         self._keep_events = keep_events
         self._unsent: list[bytes] = []
@@ -55,12 +55,17 @@ class RedisSink:
         self._error: str | None = None
 
     def append(self, event: Event) -> None:
-        """Hand over one event; about 0.3 µs."""
+        """Hand over one event, some 5 µs; one that cannot be said in JSON is counted as dropped."""
         if len(self._buffer) >= self._buffer_events or self._closed:
             self._dropped += 1
             return
-        self._buffer.append(event)
         self._appended += 1
+        try:
+            self._buffer.append(encode(event))
+        except Exception as error:  # noqa: BLE001 - nothing in an event may end its request
+            self._dropped += 1
+            _log.error("event_not_encoded", extra={"event_id": event.id, "reason": type(error).__name__})
+            return
         if not self._wake.is_set():
             self._wake.set()
             if self._task is None:
@@ -114,7 +119,7 @@ class RedisSink:
         async with self._lock:
             while self._unsent or self._buffer:
                 if not self._unsent:
-                    self._unsent = self._encode_batch()
+                    self._unsent = [self._buffer.popleft() for _ in range(min(len(self._buffer), _BATCH_EVENTS))]
                 try:
                     await self._redis.eval(self._append, 1, STREAM, self._keep_events, *self._unsent)
                 except (RedisError, OSError, TimeoutError) as error:
@@ -123,18 +128,6 @@ class RedisSink:
                 self._unsent = []
                 self._error, self._failures = None, 0
             return True
-
-    def _encode_batch(self) -> list[bytes]:
-        """The next lines; an event that cannot be said in JSON is counted as dropped."""
-        lines = []
-        for _ in range(min(len(self._buffer), _BATCH_EVENTS)):
-            event = self._buffer.popleft()
-            try:
-                lines.append(encode(event))
-            except Exception as error:  # noqa: BLE001 - nothing in an event may stop the sender
-                self._dropped += 1
-                _log.error("event_not_encoded", extra={"event_id": event.id, "reason": type(error).__name__})
-        return lines
 
     def _fail(self, error: Exception) -> None:
         """Remember and log the first of a row of failures."""
