@@ -13,8 +13,8 @@ from __future__ import annotations
 
 CONTRACTIONS = """
 they are | they're ; prev!=than,as,what,who,where,how,which,@adj ; next!=@after_be ; follow
-is not | isn't ; next!=only,just,to,in ; follow
-are not | aren't ; next!=only,just,to,in ; follow
+is not | isn't ; next!=only,just,to,in,simply,merely ; follow
+are not | aren't ; next!=only,just,to,in,simply,merely ; follow
 should not | shouldn't ; next!=only,just ; follow
 let's | let us ; start ; next=@verb
 it will | it'll ; next=@verb,be,have,also,help ; prev!=than,as,what,which

@@ -133,9 +133,9 @@ understand | comprehend ; next=the,how,what,why,complex,and,human ; prev!=@det
 previous | prior ; next=experience,knowledge,years,work,year,day,results,orders,research,purchases,studies,data,section,experiences
 amount of | quantity of ; prev=the,large,small,certain,total,right,vast ; next=data,water,energy,food,light,oxygen,fuel,sugar,waste,material,carbon,salt,heat,information,air,electricity,plastic,pollution
 again | once more ; endish ; prev!=once,over,and,yet,time,back,never
-not just | not merely ; next=a,an,the,about,for,in,with,to,of
+not just | not simply ; next=a,an,the,about,for,in,with,to,of
 not only | not merely ; next=@verb,a,the,in,for,about,helps,provides,be,does,has,makes,improves,reduces,saves
-about | concerning ; prev=information,questions,concerns,data,details,facts,research,news,knowledge,inquiries,feedback,decisions ; next=@det,how,what,@poss,products,different
+about | relating to ; prev=information,questions,concerns,data,details,facts,research,news,knowledge,inquiries,feedback,decisions ; next=@det,how,what,@poss,products,different
 data is | data are ; prev=the,when,that,all,^ ; next=being,collected,stored,used,analyzed,processed,not,then,sent,kept,transmitted,protected,secure,accurate,organized
 compared to | compared with ; follow
 filled with | full of ; prev=was,is,are,were,and,be,heart,eyes,life ; next=joy,life,love,wonder,hope,excitement,people,beauty,energy,surprises,adventure,laughter,flowers,memories,color,the,a
@@ -155,7 +155,7 @@ each other | one another
 every day | each day ; prev!=almost,nearly,of
 every year | each year ; prev!=almost,nearly,of
 every month | each month ; prev!=almost,nearly,of
-usually | ordinarily | commonly ; follow ; prev!=as,than,more,most
+usually | commonly ; follow ; prev!=as,than,more,most
 throughout the | all through the ; next=day,year,night,week,winter,summer,season,story,book,novel,process,body
 at least | no less than | not less than ; next=# ; prev!=a
 less than | under ; next=# ; prev!=no,not,nothing
@@ -174,7 +174,6 @@ a few | a handful of | a small number of ; next=tips,examples,ways,things,key,pe
 many | numerous | a great many | a good many ; next=people,ways,benefits,different,other,factors,reasons,advantages,things,companies,types,countries,businesses,aspects,industries,applications,forms,uses,species,options,opportunities,challenges,problems,areas,cases,cultures ; prev!=@det,@poss,how,so,too,as,very,not,no,many,great,good
 a great way to | a fine way to | an excellent way to | a splendid way to ; follow
 each person | every person ; follow
-select a | pick a ; follow
 broken down into | split into ; follow
 split into | divided into ; prev=is,are,be,was,were
 talk about | discuss ; next=@det,@poss,how,what ; prev=to,can,could,will,and,you,we

@@ -107,6 +107,14 @@ PROTECTED = {
     "name": "World Organization Center Color Company",
     "indented code": "    while colors are often organized",
     "CSS": "color: gray;\nbackground-color: organized;",
+    "underlined heading": "While colors are organized\n===",
+    "dashed heading": "While it is also used\n---",
+    "quotation over lines": '"It is also used\nwhile colors are often organized\nby someone."',
+    "single quotation over lines": "'it is also used\nwhile colors are often organized'",
+    "brackets over lines": "(it is also used\nwhile colors are often organized)",
+    "bold over lines": "**it is also used\nwhile colors are often organized**",
+    "quotation of paragraphs": '"It is also used.\n\n"While colors are often organized by someone."',
+    "table body without edges": "a | b\n--- | ---\nit is also used while it lasts, and that is what people say | often",
 }
 
 
@@ -131,6 +139,10 @@ FOREIGN = {
     "la clase era normal y el color de los muros era real. Se usa el color central en el general.",
     "French": "Le centre de la ville est un endroit normal. Le train est en retard mais on peut aussi attendre.",
     "German": "Das ist ein Center in der Stadt, und man kann in dem Haus also warten. Der Humor war normal.",
+    "Scots": "The wee bairn gaed tae the kirk wi his mither while the auld folk sat by the fire, and it wis also a braw day.",
+    "Frisian": "It is in grut feest yn de stêd and it wurdt alle jierren holden. Se kinne also mei it skip, while it kin.",
+    "Norwegian": "Det er en fin by for the people, og man kan also se havet while det regner, in the favorite color.",
+    "Pidgin": "Dem dey go for the market, weh the people dem also dey work until night, and it is fi dem.",
     "Dutch": "Het is een center in de stad en de humor is of was also toward het favorite website online.",
     "Portuguese": "O humor e o labor dos homens era um favor real para todos, com honor e color na casa.",
 }
@@ -193,20 +205,6 @@ def test_articles_fit_the_words_after_them() -> None:
     for prompt, reply in make_rows(150, seed=5):
         out = write(reply, prompt=prompt)
         assert len(vowel.findall(out)) == len(vowel.findall(reply))
-
-
-def test_few_words_change() -> None:
-    changed = total = 0
-    for prompt, reply in make_rows(300, seed=6, sentences=8):
-        writer = MarkWriter(KEY, prompt=prompt)
-        writer.feed(reply)
-        writer.finish()
-        total += len(reply.split())
-        for mark in writer.marks:
-            if mark.carrier not in {"cue", "closing", "structure"}:
-                changed += max(mark.before.count(" "), mark.after.count(" ")) + 1
-            changed += 6 * (mark.slot == "closing verb")
-    assert 0.005 < changed / total <= 0.03
 
 
 def test_retries_agree_and_clusters_differ() -> None:
