@@ -12,7 +12,7 @@ from redis import Redis
 
 from gateway.errors import ConfigError, StoreError
 from gateway.identity import keyed_hash, load_hash_key
-from gateway.identity.hashing import digest, fingerprint
+from gateway.identity.hashing import digest, digester, fingerprint
 from gateway.identity.redis_link import META
 from gateway.settings import Secret, Settings
 
@@ -110,3 +110,11 @@ def test_without_redis_there_is_no_key(tmp_path: Path) -> None:
 def test_a_fingerprint_does_not_give_the_key_away(hash_key: bytes) -> None:
     assert fingerprint(hash_key) == fingerprint(hash_key)
     assert fingerprint(hash_key) != fingerprint(b"l" * 32)
+
+
+@pytest.mark.parametrize("value", [b"", b"x", b"sk-" + bytes(200)])
+def test_a_digester_gives_what_digest_gives_time_after_time(value: bytes) -> None:
+    of = digester(b"k" * 32, "credential")
+    assert of(value) == of(value) == digest(b"k" * 32, "credential", value)
+    with pytest.raises(ValueError, match="expected a key"):
+        digester(b"", "credential")

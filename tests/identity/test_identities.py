@@ -110,6 +110,18 @@ def test_open_any_credential_is_an_account_of_its_own(gateway: Gateway) -> None:
     assert not gateway.identities.strict
 
 
+def test_a_caller_who_is_kept_is_not_taken_for_where_it_called_from_before(gateway: Gateway) -> None:
+    identify = gateway.identities.identify
+    proxied = [*bearer("sk-abc"), (b"x-forwarded-for", b"198.51.100.7"), (b"x-client-country", b"FR")]
+    first, again = identify(bearer("sk-abc"), HERE), identify(bearer("sk-abc"), HERE)
+    assert first is again
+    elsewhere = identify(proxied, PROXY)
+    assert (elsewhere.account, elsewhere.address, elsewhere.country) == (first.account, "198.51.100.7", "FR")
+    assert identify(bearer("sk-abc"), HERE) == first
+    gateway.make()
+    assert refused(gateway.identities, bearer("sk-abc"))[0] is RefusalKind.UNAUTHENTICATED
+
+
 def test_open_without_a_credential_is_refused(gateway: Gateway) -> None:
     kind, message, _ = refused(gateway.identities, [(b"host", b"x")])
     assert kind is RefusalKind.UNAUTHENTICATED

@@ -249,6 +249,34 @@ def test_every_worker_renders_the_sum_of_all(tmp_path: Path) -> None:
     assert samples["distillguard_events_dropped_total"] == 4
 
 
+QUIET_WORKER = """
+import sys
+from pathlib import Path
+from gateway.telemetry import Metrics
+from gateway.types import Event, Outcome
+metrics = Metrics(workers_dir=Path(sys.argv[1]))
+for _ in range(10):
+    metrics.began()
+    metrics.observe(Event(id="r", ts=1.0, outcome=Outcome.ANSWERED, family="openai", route="r", status=200, duration_s=1))
+    metrics.ended()
+print("idle", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_worker_that_fell_idle_has_told_the_others_what_it_counted(tmp_path: Path) -> None:
+    folder = str(tmp_path / "metrics")
+    quiet = [sys.executable, "-c", QUIET_WORKER, folder]
+    with subprocess.Popen(quiet, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "idle\n"
+        second = subprocess.run(
+            [sys.executable, "-c", WORKER, folder], input="", capture_output=True, text=True, check=True
+        )
+        first.communicate("")
+    assert 'distillguard_requests_total{outcome="answered",route="r",status_class="2xx"} 310.0' in second.stdout
+
+
 def test_counting_costs_microseconds() -> None:
     metrics = Metrics()
     one = event(stream=True)
