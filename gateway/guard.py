@@ -184,6 +184,7 @@ class _Call:
         finally:
             if self.pinger is not None:
                 self.pinger.stop()
+                self.pinger = None  # they hold each other: only the garbage collector would free them
             await self.rooms.end(exchange)
 
     async def _cut(self) -> None:

@@ -71,7 +71,9 @@ class GatewayProtocol(HttpToolsProtocol):
         self.flow.resume_writing()
         if exc is None:
             self.transport.close()
-        self.parser = None  # type: ignore[assignment]  # it holds this object
+        # These hold this object: only the garbage collector would free them.
+        self.parser = None  # type: ignore[assignment]
+        self.cycle = self._answered = None
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; where it stops at an offer to upgrade, go on without the offer.
