@@ -134,6 +134,17 @@ class PolicySet:
             self._exempted[key] = known
         return known
 
+    def addresses_exempt_from_analysis(self, identity: Identity) -> tuple[str, ...]:
+        """The address ranges from which the analysis must leave this account's requests alone."""
+        asked = self.asked(identity, RequestFacts(family=Family.OPENAI, route="", model=""), NO_STANDING)
+        found: dict[str, None] = {}
+        for exemption in self.parts.exempt:
+            match = exemption.rule.match
+            whom = match.account is None or identity.account in match.account
+            if "analysis" in exemption.spared and match.address and whom and match.fits_group(asked):
+                found |= dict.fromkeys(match.address)
+        return tuple(found)
+
     def price_of(self, model: str) -> Price:
         """The price of the most exactly named model; nothing where none fits."""
         name = model.lower()

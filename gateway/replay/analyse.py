@@ -6,12 +6,13 @@ request that made it due. Accounts that policies exempt from the analysis are to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.analysis.analyzer import Analyzer
 from gateway.analysis.config import AnalysisConfig
 from gateway.analysis.traits import TraitExtractor
+from gateway.policy.rules import inside
 from gateway.replay.log import read_accounts
 from gateway.replay.prepare import unpack
 from gateway.types import Identity, Level
@@ -33,10 +34,16 @@ class AnalysisPlan:
     exempt: frozenset[str]
     exempt_unknown: bool
     """Whether accounts that are neither in the directory nor named by a policy are exempt."""
+    exempt_at: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Address ranges from which an account's requests are exempt; under ``""`` those of unknown accounts."""
+
+    def spares(self, account: str, address: str | None) -> bool:
+        """Whether a request from ``address`` is exempt, whatever its account."""
+        return inside(self.exempt_at.get(account, self.exempt_at.get("", ())), address)
 
 
 def analysis_plan(policies: PolicySet, accounts: Accounts) -> AnalysisPlan:
-    """The plan for ``policies``; exemptions by address do not count, since an account has many."""
+    """The plan for ``policies``."""
     wanted = policies.analysis
     named = {name for exemption in policies.parts.exempt for name in exemption.rule.match.account or ()}
     identities = {name: Identity(account=name) for name in named}
@@ -53,7 +60,15 @@ def analysis_plan(policies: PolicySet, accounts: Accounts) -> AnalysisPlan:
         config=AnalysisConfig(alpha=wanted.alpha, families=wanted.families, horizon_s=wanted.horizon_s),
         exempt=frozenset(name for name, who in identities.items() if policies.exempt_from_analysis(who)),
         exempt_unknown=policies.exempt_from_analysis(Identity(account="")),
+        exempt_at=_by_address(policies, {"": Identity(account=""), **identities}),
     )
+
+
+def _by_address(policies: PolicySet, identities: Mapping[str, Identity]) -> dict[str, tuple[str, ...]]:
+    """Where requests of each account are exempt; nothing where no exemption names addresses."""
+    if not any(exemption.rule.match.address for exemption in policies.parts.exempt):
+        return {}
+    return {name: policies.addresses_exempt_from_analysis(who) for name, who in identities.items()}
 
 
 class Analyser:

@@ -133,12 +133,19 @@ class _Analysis:
         return verdicts, self._snapshots.after(len(times), self._analyser.dump)
 
 
+def _columns(rows: Sequence[Prepared], plan: AnalysisPlan) -> tuple[list[float], list[str], list[bytes | None]]:
+    """What the analysis takes: times, accounts, and traits but of requests that their address exempts."""
+    traits = [row.traits for row in rows]
+    if plan.exempt_at:
+        traits = [None if plan.spares(row.account, row.ip) else row.traits for row in rows]
+    return [row.ts for row in rows], [row.account for row in rows], traits
+
+
 def _here(source: Source) -> Generator[Batch]:
     analysis = _Analysis(source)
     position = 0
     for rows, position in _prepared(source, 1):
-        columns = [[getattr(row, name) for row in rows] for name in ("ts", "account", "traits")]
-        verdicts, snapshot = analysis.take(*columns)
+        verdicts, snapshot = analysis.take(*_columns(rows, source.analysis))
         yield Batch(rows, verdicts, position, snapshot)
     yield Batch([], {}, position, clusters=analysis.clusters())
 
@@ -153,8 +160,7 @@ def _read(to_decide: Connection, source: Source, to_analyse: Connection) -> None
         try:
             for rows, position in _prepared(source, BATCH):
                 to_decide.send_bytes(marshal.dumps((list(map(tuple, rows)), position)))
-                columns = ([row.ts for row in rows], [row.account for row in rows], [row.traits for row in rows])
-                to_analyse.send_bytes(marshal.dumps(columns))
+                to_analyse.send_bytes(marshal.dumps(_columns(rows, source.analysis)))
         except FileErrors as error:
             places = [(one.file, one.line, one.column, one.message) for one in error.errors]
             to_decide.send_bytes(marshal.dumps(places))

@@ -148,7 +148,7 @@ class Watched(Rooms):
 class Model:
     """A model server in the same process that spends what the log says."""
 
-    usage: dict[str, int]
+    usage: dict[str, Any]
 
     def app(self) -> Starlette:
         return Starlette(
@@ -172,8 +172,8 @@ class Model:
 
     async def messages(self, request: Request) -> Response:
         body = await request.json()
-        usage = dict(self.usage)
-        whole = {
+        usage: dict[str, Any] = {**self.usage}
+        whole: dict[str, Any] = {
             "type": "message",
             "role": "assistant",
             "content": [{"type": "text", "text": "Yeast."}],
