@@ -41,10 +41,9 @@ class Signatures:
                         return self._codes[code]
         known = self._bits
         scores: dict[str, float] = {}
-        for phrase in traits.get("ph", ()):
-            found = known.get(phrase)
-            if found is not None:
-                scores[found[0]] = scores.get(found[0], 0.0) + found[1]
+        for phrase in filter(known.__contains__, traits.get("ph", ())):
+            name, bits = known[phrase]
+            scores[name] = scores.get(name, 0.0) + bits
         if not scores:
             return None
         cluster = max(scores, key=scores.__getitem__)

@@ -33,7 +33,7 @@ _COST_SHARE = 0.02
 
 
 class Pace(NamedTuple):
-    """Snapshots in ``folder`` after multiples of ``requests``, not sooner than ``every_s`` after one another."""
+    """Snapshots in ``folder`` after multiples of ``requests``, not sooner than ``every_s`` after one another (0: at each)."""
 
     folder: Path
     requests: int = 4_096
@@ -58,7 +58,7 @@ class Snapshots:
         path = pace.folder / _SNAPSHOT.format(self._done)
         write_atomically(path, pickle.dumps(dump(), protocol=5))
         took_s = time.monotonic() - started_s
-        self._next_s = time.monotonic() + max(pace.every_s, took_s / _COST_SHARE)
+        self._next_s = time.monotonic() + (max(pace.every_s, took_s / _COST_SHARE) if pace.every_s else 0.0)
         return path
 
 
