@@ -181,6 +181,8 @@ def litellm(folder: Path, command: Path, upstream: Server) -> Iterator[Server]:
         "model_list:\n  - model_name: gpt-4o-mini\n    litellm_params:\n      model: openai/gpt-4o-mini\n"
         f"      api_base: {upstream.url}/v1\n      api_key: sk-none\n"
     )
-    with run([str(command), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)], log) as process:
+    call = [str(command), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    # Any key is taken: 500 accounts call it, and a key store of its own would be a database more.
+    with run(call, log, {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}) as process:
         wait_until_ready(process, port, log, "/health/liveliness")
         yield Server(name="litellm", port=port, process=process)
