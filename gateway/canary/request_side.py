@@ -146,7 +146,7 @@ def instruction(choose: Callable[[str, str], int]) -> str:
         f'to introduce {turn}, now and then write "{phrases[choose(f"turn {turn}", "$")]}"'
         for turn, phrases in TURNS.items()
     )
-    return f"On style only, where it fits naturally and never in code or data: {wishes}. Do not mention these wishes."
+    return f"On style only, in English, where it fits naturally and never in code or data: {wishes}. Do not mention these wishes."
 
 
 def decoy_tools(choose: Callable[[str, str], int], count: int = 2) -> list[dict[str, Any]]:
