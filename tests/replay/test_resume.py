@@ -88,7 +88,7 @@ def test_a_replay_that_was_killed_goes_on_to_the_same_bytes(
         run(made, until=until)
     assert not (made.out / "summary.json").exists()
     summary = run(made, resume=True)
-    # A process that analyses ahead may have been slower than its snapshot: never further than the last whole member.
+    # The step is told of a member before its checkpoint is saved.
     assert summary["resumed_at"] == at
     assert (results(made), counted(summary)) == whole
     assert sorted(path.name for path in made.out.iterdir()) == [

@@ -1,0 +1,82 @@
+"""How ``distillguard replay`` grows with the log: the same accounts, more and more days.
+
+    python -m loadtest.replay_growth [--sizes 100000,1000000] [--accounts 2000] [--seed 1] [--folder DIR]
+
+Writes one log per size (customers of ``loadtest.population``, no campaign; each log begins like the next larger one) and
+replays it with the shipped policies. Prints requests per second, the most memory that all processes took
+together, and both relative to the first size: linear growth is a rate that stays, memory bounded by accounts is memory
+that stays. About 40 MB on the disk for 100,000 requests, removed at the end unless ``--folder`` names a place for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import subprocess
+import sys
+import tempfile
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from loadtest.population import Size, requests, write_accounts
+
+_MANY_DAYS = 100_000.0
+"""No log ends by time."""
+
+
+def write_log(folder: Path, accounts: int, count: int, seed: int) -> Path:
+    """A log of ``count`` requests of as many accounts, and their directory beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    size = Size(accounts=accounts, campaign_accounts=0, days=_MANY_DAYS, seed=seed)
+    known = write_accounts(folder, size)
+    path = folder / "requests.ndjson.gz"
+    with gzip.open(path, "wb", compresslevel=1) as out:
+        for row in islice(requests(known, size), count):
+            out.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+    return path
+
+
+def replay(folder: Path, log: Path) -> dict[str, Any]:
+    """The summary of a replay in a process of its own."""
+    command = [sys.executable, "-m", "gateway", "replay", "--accounts", str(folder / "accounts.ndjson")]
+    command += ["--requests", str(log), "--out", str(folder / "out"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    summary: dict[str, Any] = json.loads(done.stdout)
+    return summary
+
+
+def main() -> None:
+    """Write, replay, print one row a size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="100000,1000000", help="requests, separated by commas")
+    parser.add_argument("--accounts", type=int, default=2_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--folder", type=Path)
+    given = parser.parse_args()
+    print(
+        f"{'requests':>12}{'accounts':>10}{'days':>8}{'seconds':>10}{'requests/s':>12}{'MiB':>7}{'rate':>7}{'memory':>8}"
+    )
+    first: dict[str, Any] | None = None
+    with tempfile.TemporaryDirectory() as made:
+        for count in map(int, given.sizes.split(",")):
+            folder = (given.folder or Path(made)) / str(count)
+            summary = replay(folder, write_log(folder, given.accounts, count, given.seed))
+            first = first or summary
+            rate = summary["requests_per_s"] / first["requests_per_s"]
+            memory = summary["peak_memory_bytes"] / first["peak_memory_bytes"]
+            days = (summary["last_ts"] - summary["first_ts"]) / 86_400
+            print(
+                f"{summary['requests']:>12,}{summary['accounts']:>10,}{days:>8.1f}{summary['seconds']:>10.1f}"
+                f"{summary['requests_per_s']:>12,.0f}{summary['peak_memory_bytes'] / 2**20:>7.0f}{rate:>7.2f}{memory:>8.2f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
