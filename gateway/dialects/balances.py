@@ -43,6 +43,8 @@ _ANTHROPIC_KINDS = {
     Unit.OUTPUT_TOKENS: b"anthropic-ratelimit-output-tokens-",
 }
 _TOKENS = frozenset({Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.TOTAL_TOKENS})
+_OPENAI_REQUESTS = (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests")
+_OPENAI_TOKENS = (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens")
 _MAX_RESET_S = 366 * 86_400.0
 
 
@@ -124,12 +126,12 @@ def _openai(shown: Sequence[Balance], now_s: float) -> Headers:  # noqa: ARG001 
         elif unit in _TOKENS and (tokens is None or balance.remaining < tokens.remaining):
             tokens = balance
     headers: Headers = []
-    for kind, tightest in ((b"requests", requests), (b"tokens", tokens)):
+    for (limit, remaining, reset), tightest in ((_OPENAI_REQUESTS, requests), (_OPENAI_TOKENS, tokens)):
         if tightest is not None:
             headers += (
-                (b"x-ratelimit-limit-" + kind, b"%d" % tightest.budget.limit),
-                (b"x-ratelimit-remaining-" + kind, b"%d" % max(tightest.remaining, 0)),
-                (b"x-ratelimit-reset-" + kind, duration(_reset_s(tightest))),
+                (limit, b"%d" % tightest.budget.limit),
+                (remaining, b"%d" % max(tightest.remaining, 0)),
+                (reset, duration(_reset_s(tightest))),
             )
     return headers
 
