@@ -41,7 +41,7 @@ class Size:
     starts: int
 
 
-QUICK = Size(rounds=2, plain_s=3, latency_s=4, streams=40, idle_streams=1_000, big_s=3, drift_requests=0, starts=2)
+QUICK = Size(rounds=2, plain_s=3, latency_s=3, streams=40, idle_streams=1_000, big_s=2, drift_requests=0, starts=2)
 FULL = Size(
     rounds=5, plain_s=6, latency_s=15, streams=100, idle_streams=5_000, big_s=10, drift_requests=200_000, starts=5
 )
