@@ -302,7 +302,11 @@ class Pipeline(Decider):
         """What the event says of the reply's marks, or of its being held out."""
         if exchange.held_out and self.marker is not None:
             return {"version": self.marker.version, "holdout": True}
-        marks = exchange.marks.record() if exchange.marks else None
+        if exchange.marks is None or self.marker is None:
+            return None
+        account = exchange.identity.account if exchange.identity else None
+        self.marker.keep(exchange.marks, exchange.id, account=account, at_s=exchange.started_at)
+        marks = exchange.marks.record()
         return {"version": marks.version, **marks.marks} if marks else None
 
     def read_reply(self, exchange: Exchange, status: int, headers: Headers) -> ReplyReader | None:

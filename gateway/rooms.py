@@ -286,8 +286,8 @@ def _open_marker(settings: Settings, clock: Clock) -> Marker | None:
     Gateways that share their state must share a keyring too, which only the operator can give them.
     """
     if settings.keyring is not None:
-        return Marker(settings.keyring, clock)
+        return Marker(settings.keyring, clock, ledger=settings.ledger)
     if settings.redis:
         log.warning("no --keyring: replies are not marked, whatever the policies say")
         return None
-    return Marker(settings.state_dir / "keyring.json", clock, make=True)
+    return Marker(settings.state_dir / "keyring.json", clock, make=True, ledger=settings.ledger)

@@ -70,6 +70,7 @@ class Settings:
     keyring: Path | None = _option(
         "Keyring of `canary keygen` for marks (default without --redis: one in the state folder, made when missing)."
     )
+    ledger: Path | None = _option("File that fingerprints of marked replies are appended to, for `canary trace`.")
     trusted_proxies: tuple[Network, ...] = _option("Address ranges whose forwarding and attribution headers count.", ())
     max_body_bytes: int = _option("Largest request body.", 32 * 1024 * 1024)
     body_timeout_s: float = _option("Longest silence while a request body is read.", 30.0)

@@ -134,9 +134,12 @@ class TransformerStudent:
             for (_, _, _, done), text in zip(asked, texts, strict=True):
                 done.put(text)
 
-    @torch.no_grad()
     def write(self, prompts: list[list[int]], limits: list[int], temperatures: list[float]) -> list[str]:
         """Answers to many questions: padded on the left, one step for all."""
+        with torch.no_grad():
+            return self._write(prompts, limits, temperatures)
+
+    def _write(self, prompts: list[list[int]], limits: list[int], temperatures: list[float]) -> list[str]:
         longest, count = max(map(len, prompts)), len(prompts)
         pads = torch.tensor([longest - len(ids) for ids in prompts])
         ids = torch.tensor([[_PAD] * (longest - len(ids)) + ids for ids in prompts])

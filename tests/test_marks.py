@@ -12,7 +12,7 @@ import openai
 import orjson
 import pytest
 
-from gateway.canary import load_keyring, mark_reply, new_keyring, save_keyring, wishes
+from gateway.canary import load_keyring, mark_reply, new_keyring, save_keyring, trace, wishes
 from gateway.canary.slots import load_inventory
 from gateway.demo.model import ModelServer
 from gateway.policy import shipped_policies
@@ -189,3 +189,32 @@ def test_the_model_is_asked_for_phrases_only_where_the_policy_names_them(tmp_pat
     assert left.marks is None
     live, _ = marked_by(tmp_path / "off", "closing, cue", "0%", [{}])
     assert orjson.loads(live.model.requests[0].body)["messages"] == ASK
+
+
+def test_a_leaked_reply_is_traced_to_the_account_that_took_it_and_no_text_is_kept(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.ndjson"
+    texts = iter([ANSWER, "Quite another answer, about the care of old bicycles and nothing else at all. " * 8])
+    model = ModelServer(writer=lambda *_: next(texts))
+    with live_gateway(
+        tmp_path / "gateway",
+        policies=shipped_policies(),
+        accounts=[account("taker")],
+        model=model,
+        keyring=keyring_in(tmp_path),
+        ledger=ledger,
+    ) as live:
+        live.rooms.standing.apply([SUSPECT])
+        assert live.rooms.pipeline.marker is not None
+        live.rooms.pipeline.marker.promise("c7")
+        leaked = chat(live, "taker").choices[0].message.content
+        chat(live, "taker", stream=True)
+        live.rooms.pipeline.marker.close()
+    ids = [event.id for event in live.events()]
+    rows = [orjson.loads(line) for line in ledger.read_bytes().splitlines()]
+    assert [(row["id"], row["cluster"], row["account"]) for row in rows] == [(i, "c7", "taker") for i in ids]
+    assert b"bread" not in ledger.read_bytes()
+    assert b"bowl" not in ledger.read_bytes()
+    key = trace.trace_key(load_keyring(ring_of(live)))
+    found = trace.Ledger(rows).find(1, leaked.upper(), key)
+    assert found is not None
+    assert (found.reply, found.cluster, found.contained) == (ids[0], "c7", 1.0)

@@ -17,6 +17,7 @@ from gateway.canary.keyring import load_keyring, locked, new_keyring, save_keyri
 from gateway.canary.marking import MarkRecord, make_writer
 from gateway.canary.request_side import BEHAVIOUR
 from gateway.canary.slots import load_inventory
+from gateway.canary.trace import ledger_line, trace_key
 from gateway.canary.wishes import wish
 from gateway.errors import ConfigError
 
@@ -37,13 +38,16 @@ class ReplyMarks:
     Where the policy names the carrier ``behaviour`` the model itself is asked for marks too (``ask``).
     """
 
-    def __init__(self, keyring: Keyring, cluster: str, prompt: str | None, carriers: Sequence[str]) -> None:
+    def __init__(
+        self, keyring: Keyring, cluster: str, prompt: str | None, carriers: Sequence[str], *, keep: bool = False
+    ) -> None:
         self._keyring = keyring
         self._cluster = cluster
         self._prompt = prompt
         self._carriers = carriers
         self._writers: list[MarkWriter] = []
         self._asked = 0
+        self._kept: list[KeptText] | None = [] if keep else None
 
     def ask(self, *, free: bool) -> str | None:
         """The text to add to the request, for the record as well; ``None`` where none is to be added.
@@ -56,11 +60,19 @@ class ReplyMarks:
         self._asked = 1
         return wish(self._keyring.newest, self._cluster)
 
-    def __call__(self) -> MarkWriter:
+    def __call__(self) -> MarkWriter | KeptText:
         """One more writer of this reply."""
         writer = make_writer(self._keyring, self._cluster, prompt=self._prompt, carriers=self._carriers)
         self._writers.append(writer)
-        return writer
+        if self._kept is None:
+            return writer
+        self._kept.append(KeptText(writer))
+        return self._kept[-1]
+
+    def line(self, reply_id: str, **more: str | float | None) -> bytes:
+        """The reply's line for the ledger of ``canary trace``; empty where none is kept or nothing was written."""
+        text = "\n".join("".join(kept.pieces) for kept in self._kept or ())
+        return ledger_line(reply_id, self._cluster, text, trace_key(self._keyring), **more) if text else b""
 
     def record(self) -> MarkRecord | None:
         """How many marks of each carrier were planted (``behaviour``: asked for); ``None`` where none was."""
@@ -71,12 +83,39 @@ class ReplyMarks:
         return MarkRecord(cluster=self._cluster, version=self._keyring.newest.version, marks=dict(counts))
 
 
+class KeptText:
+    """A writer whose text is kept until the reply's fingerprint is taken, and no longer."""
+
+    __slots__ = ("_writer", "pieces")
+
+    def __init__(self, writer: MarkWriter) -> None:
+        self._writer = writer
+        self.pieces: list[str] = []
+
+    def feed(self, text: str) -> str:
+        """As the writer's."""
+        out = self._writer.feed(text)
+        self.pieces.append(out)
+        return out
+
+    def finish(self) -> str:
+        """As the writer's."""
+        out = self._writer.finish()
+        self.pieces.append(out)
+        return out
+
+
 class Marker:
     """Gives out writers for the replies of clusters whose key is promised. One event loop uses it."""
 
-    def __init__(self, path: Path, clock: Clock, *, make: bool = False) -> None:
-        """Load the keyring at ``path``; with ``make`` a missing one is made. Raises ConfigError."""
+    def __init__(self, path: Path, clock: Clock, *, make: bool = False, ledger: Path | None = None) -> None:
+        """Load the keyring at ``path``; with ``make`` a missing one is made. Fingerprints of replies are appended to
+        ``ledger``, where it is given. Raises ConfigError.
+        """
         self._path = path
+        self._ledger = ledger
+        if ledger is not None:
+            ledger.parent.mkdir(parents=True, exist_ok=True)
         self._clock = clock
         if make and not path.exists():
             with locked(path):
@@ -90,11 +129,25 @@ class Marker:
     def for_reply(self, cluster: str, prompt: str | None, carriers: Sequence[str]) -> ReplyMarks | None:
         """Writers for a reply to ``cluster``; ``None`` while its key is still being promised."""
         if cluster in self._promised:
-            return ReplyMarks(self._keyring, cluster, prompt, carriers)
+            return ReplyMarks(self._keyring, cluster, prompt, carriers, keep=self._ledger is not None)
         if cluster not in self._asked:
             self._asked.add(cluster)
             self._promises.submit(self.promise, cluster)
         return None
+
+    def keep(self, marks: ReplyMarks, reply_id: str, *, account: str | None, at_s: float) -> None:
+        """Append the fingerprint of a reply that is over to the ledger, where one is kept; does not wait."""
+        if self._ledger is not None:
+            self._promises.submit(self._append, self._ledger, marks, reply_id, account, at_s)
+
+    @staticmethod
+    def _append(ledger: Path, marks: ReplyMarks, reply_id: str, account: str | None, at_s: float) -> None:
+        try:
+            line = marks.line(reply_id, account=account, at=at_s)
+            with ledger.open("ab", buffering=0) as file:  # one write: lines of several workers do not mix
+                file.write(line)
+        except OSError as error:
+            _log.error("ledger cannot be written; a reply cannot be traced", extra={"error": str(error)})
 
     def holds_out(self, cluster: str, prompt: str | None, share: float) -> bool:
         """Whether this reply stays unmarked as a control: see ``Keyring.held_out``."""
