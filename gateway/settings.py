@@ -74,6 +74,10 @@ class Settings:
     trusted_proxies: tuple[Network, ...] = _option("Address ranges whose forwarding and attribution headers count.", ())
     max_body_bytes: int = _option("Largest request body.", 32 * 1024 * 1024)
     body_timeout_s: float = _option("Longest silence while a request body is read.", 30.0)
+    upstream_ca_file: Path | None = _option(
+        "PEM file of the certificates that https upstreams are checked against (default: those of public authorities)."
+    )
+    upstream_connections: int = _option("Most connections to an upstream; requests over it wait for one.", 10_000)
     connect_timeout_s: float = _option("Longest time to connect to the upstream.", 5.0)
     first_byte_timeout_s: float = _option("Longest wait for the upstream's first byte.", 600.0)
     idle_timeout_s: float = _option("Longest silence within an upstream's reply.", 300.0)
@@ -114,6 +118,8 @@ class Settings:
             raise ConfigError(
                 f"workers: got {self.workers} without redis, expected --redis URL so that they share state"
             )
+        if self.upstream_connections < 1:
+            raise ConfigError(f"upstream_connections: got {self.upstream_connections}, expected at least 1")
         for name in ("port", "admin_port"):
             if not 0 <= getattr(self, name) <= 65_535:  # noqa: PLR2004 - the range of ports
                 raise ConfigError(f"{name}: got {getattr(self, name)}, expected 0 to 65535")
