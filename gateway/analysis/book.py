@@ -56,12 +56,12 @@ class PhraseBook:
         numbered = numbers >= 0
         holders = self._holders[slots]
         fresh = ~known & ~numbered
-        if fresh.any():
+        if np.count_nonzero(fresh):  # a tenth of what any() takes on so few
             at = slots[fresh]
             self._tags[at] = codes[fresh]
             self._holders[at] = account
         second = known & ~numbered & (holders != account)
-        if second.any():
+        if np.count_nonzero(second):
             self._number(ts, slots[second], codes[second])
             numbers = self._numbers[slots]
             numbered = numbers >= 0
@@ -98,7 +98,13 @@ class PhraseBook:
     def mute(self, phrases: NDArray[np.int64]) -> None:
         """Leave phrases of the background out of rows, those kept and those to come."""
         self._muted[phrases] = True
-        rows = [row[~self._muted[row]] for row in self._rows]
+        rows = self._rows
+        if not rows:
+            return
+        ends = np.cumsum([row.size for row in rows])
+        shown = np.flatnonzero(self._muted[np.concatenate(rows)])
+        for place in dict.fromkeys(np.searchsorted(ends, shown, side="right").tolist()):
+            rows[place] = rows[place][~self._muted[rows[place]]]
         keep = [place for place, row in enumerate(rows) if row.size > 1]
         self._rows = [rows[place] for place in keep]
         self._accounts = [self._accounts[place] for place in keep]

@@ -53,6 +53,8 @@ class _Template:
     serial: int
     plan: dict[str, Any]
     budgets: tuple[Budget, ...]
+    by_address: bool
+    """Whether a budget counts by address; where none does, an account's many addresses share a plan."""
 
 
 class PolicySet:
@@ -199,7 +201,8 @@ class PolicySet:
             self._templates.clear()
             self._plans.clear()
         self._serial += 1
-        template = _Template(self._serial, fields, budgets)
+        by_address = any(budget.subject is Subject.ADDRESS for budget in budgets)
+        template = _Template(self._serial, fields, budgets, by_address)
         self._templates[key] = template
         return template
 
@@ -310,7 +313,8 @@ class PolicySet:
 
     def _plan_of(self, template: _Template, identity: Identity, facts: RequestFacts, standing: Standing) -> Plan:
         """The template with the subjects' names put in; kept by account."""
-        key = (template.serial, identity.account, identity.org, identity.address, standing.cluster)
+        address = identity.address if template.by_address else None
+        key = (template.serial, identity.account, identity.org, address, standing.cluster)
         plan = self._plans.get(key)
         if plan is None:
             names = {
