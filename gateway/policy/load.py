@@ -15,6 +15,7 @@ from gateway.errors import ConfigError, FileError, FileErrors
 from gateway.policy.compile import compile_policies
 from gateway.policy.joiner import ReadFile
 from gateway.policy.language import PolicyFile
+from gateway.policy.mend import Mended, not_following
 from gateway.policy.messages import validate
 from gateway.policy.source import MAX_BYTES, Document, read_yaml
 
@@ -92,14 +93,30 @@ class _Reader:
         self.root = (path if path.is_dir() else path.parent).resolve()
         self.files: dict[Path, ReadFile | None] = {}
         self.errors: list[FileError] = []
+        self.mended: list[tuple[Mended, PolicyFile]] = []
         self.touched: list[Path] = []
 
     def read(self) -> list[ReadFile]:
         for path in policy_paths(self.path):
             self._file(path, ())
+        found = [file for file in self.files.values() if file is not None]
         if self.errors:
-            raise FileErrors(self.errors)
-        return [file for file in self.files.values() if file is not None]
+            raise FileErrors(self._all_errors(found))
+        return found
+
+    def _all_errors(self, found: list[ReadFile]) -> list[FileError]:
+        """The mistakes of each file, and what spans keys in what is left of them; in the order of files and lines."""
+        errors = dict.fromkeys(self.errors)
+        whole = [*found, *(ReadFile(one.document, model) for one, model in self.mended if one.document is not None)]
+        try:
+            if whole:
+                compile_policies(whole, None)
+        except FileErrors as more:
+            lost = len(whole) < len(self.files)
+            told = not_following(more.errors, [one for one, _ in self.mended], names_lost=lost)
+            errors |= dict.fromkeys(told)
+        order = {name: number for number, name in enumerate(dict.fromkeys(error.file for error in errors))}
+        return sorted(errors, key=lambda error: (order[error.file], error.line, error.column))
 
     def _file(self, path: Path, above: tuple[Path, ...]) -> None:
         """Read one file and what it includes; each file once."""
@@ -145,6 +162,9 @@ class _Reader:
         if isinstance(found, PolicyFile):
             return found
         self.errors += found
+        mended = Mended(document, PolicyFile)
+        if mended.document is not None:
+            self.mended.append((mended, PolicyFile.model_validate(mended.document.data)))
         return None
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
+    from gateway.policy.source import Path
+
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -54,6 +56,25 @@ def validate(document: Document, model: type[Model]) -> Model | list[FileError]:
         return model.model_validate(document.data)
     except ValidationError as error:
         return [_explain(document, found, model) for found in error.errors()]
+
+
+def wrong_paths(document: Document, model: type[BaseModel]) -> list[Path]:
+    """Where the mistakes of a document stand; of a key that is missing, what lacks it."""
+    try:
+        model.model_validate(document.data)
+    except ValidationError as error:
+        return [_standing(document, found) for found in error.errors()]
+    return []
+
+
+def _standing(document: Document, error: ErrorDetails) -> Path:
+    """The nearest place that the file has."""
+    path = tuple(part for part in error["loc"] if part != "[key]")
+    if error["type"] == "missing":
+        path = path[:-1]
+    while path and path not in document.values_at:
+        path = path[:-1]
+    return path
 
 
 def validate_value(value: Any, model: type[Model]) -> Model | list[str]:

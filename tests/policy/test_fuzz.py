@@ -138,6 +138,27 @@ def test_one_value_replaced_by_anything_or_removed_is_taken_or_named() -> None:
     assert min(seen["PolicySet"], seen["FileErrors"]) > 5, seen
 
 
+def test_a_key_too_many_is_one_mistake_and_no_other() -> None:
+    seen: Counter[str] = Counter()
+
+    @settings(BOUNDED, max_examples=40)
+    @given(files(), st.randoms(use_true_random=False))
+    def explore(file: dict[str, Any], random: Any) -> None:
+        if isinstance(load(file), FileErrors):
+            return
+        places = [
+            (),
+            *((("rules", index), ("rules", index, "then"))[index % 2] for index in range(len(file.get("rules", [])))),
+        ]
+        found = load(replaced(file, (*random.choice(places), "zzz"), 1))
+        assert isinstance(found, FileErrors)
+        assert [error.message.split(",")[0] for error in found.errors] == ["got the unknown key 'zzz'"]
+        seen["tried"] += 1
+
+    explore()
+    assert seen["tried"] > 10
+
+
 SHIPPED = [path.read_bytes() for path in sorted(shipped_policies().glob("*.yaml"))]
 PIECES = [b"*a", b"&a ", b": ", b"- ", b"\n", b"'", b'"', b"{", b"}", b"[", b"]", b"|\n", b">\n", b"#", b"!!x ", b"<<: ", b"\t", b"\x00",
           b"\xff", b"\xe2\x80\xa8", b"---\n", b"%YAML 9\n", b"? ", b"\r\n", b"  ", b"9" * 50, b"${", b"}"]  # fmt: skip

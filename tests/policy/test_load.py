@@ -213,3 +213,52 @@ def test_a_line_is_bounded() -> None:
     assert read_yaml(b"#" * 4_096, "a.yaml").data is None
     with pytest.raises(FileErrors, match=r"a\.yaml:2:1: got a line of 4,097 bytes, expected at most 4,096"):
         read_yaml(b"\n" + b"#" * 4_097, "a.yaml")
+
+
+MANY = """\
+version: 1
+plans:
+  free:
+    budgets:
+      - limit: 200/dya
+      - {limit: 8 concurrent, window: sliding}
+rules:
+  - name: a
+    match: {contry: DE, plan: gold}
+    then: {refuse: true, allow: true}
+  - name: a
+    then: {delay: 5}
+standings: {supect: {mark: true}}
+"""
+
+
+TIMES = "expected second, minute, hour, day, month (30 days) or several, such as '10 seconds' or '45 days', 366 days at most"
+
+
+def test_what_spans_keys_is_told_together_with_what_is_wrong_by_itself_in_the_order_of_lines(tmp_path: Path) -> None:
+    write(tmp_path, a=MANY)
+    assert [line.removeprefix("a.yaml:") for line in messages(tmp_path)] == [
+        f"5:16: got the time 'dya' in '200/dya', {TIMES}",
+        "6:9: got a window or burst for what is held at once, expected neither: delete it",
+        "9:13: got the unknown key 'contry', did you mean 'country'?",
+        "9:31: got the plan 'gold', which is not defined, expected one of free",
+        "10:11: got both refuse and allow, expected one of the two",
+        "11:11: got the rule 'a' a second time (first at a.yaml:8), expected it once",
+        "12:19: got 5, expected a number and a unit: 250ms, 30s, 5m, 12h or 45d",
+        "13:13: got the unknown key 'supect', did you mean 'suspect'?",
+    ]  # that the second rule has no effect may follow from its delay
+
+
+def test_a_mistake_does_not_make_others_up(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        a="version: 1\nplans: {free: 5, pro: {budgets: [{limit: 1}]}}\n",
+        b="version: 1\ndefault_plan: free\nrules: [{name: r, then: {budgets: [{limit: x}]}}]\n",
+        c="version: 1\nexempt: [{name: e, match: {contry: DE}}]\n",
+    )
+    assert [line.split(":")[:3] for line in messages(tmp_path)] == [
+        ["a.yaml", "2", "15"],
+        ["a.yaml", "2", "42"],
+        ["b.yaml", "3", "44"],
+        ["c.yaml", "2", "28"],
+    ]
