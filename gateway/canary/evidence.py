@@ -170,10 +170,11 @@ class Evidence:
     def test(self, key: bytes) -> tuple[float, list[CarrierTest]]:
         """The combined p-value of ``key`` and each carrier's.
 
-        The carriers form two families: sentences that nobody else writes (cue, closing, behaviour, tool), and forms that
-        all writers choose among. Within a family one exact test over all trials; over the two Fisher's method
-        (R. A. Fisher 1932): given the text their keyed choices are independent, and a p-value of a discrete test is
-        never too small, so it is valid.
+        The carriers form two families: sentences that nobody else writes (cue, closing, bridge, behaviour, tool), and forms
+        that all writers choose among. Within a family one exact test over all trials; over the two Fisher's method
+        (R. A. Fisher 1932). Each trial is another (slot, context), so given the text the key's choices in all of them are
+        independent hashes; sums over different trials are independent, within a sentence as well. A p-value of a
+        discrete test is never too small, so the combination is valid.
         """
         sums: dict[str, int] = defaultdict(int)
         hits: dict[str, int] = defaultdict(int)

@@ -36,6 +36,52 @@ one of the two | either of the two
 zero | no ; next=emissions,cost,effort,waste ; prev=with,at,of
 """
 
+ORDER = """
+products and services | services and products
+time and effort | effort and time
+time and money | money and time
+fruits and vegetables | vegetables and fruits
+needs and preferences | preferences and needs
+laws and regulations | regulations and laws
+stress and anxiety | anxiety and stress
+words and phrases | phrases and words
+skills and experience | experience and skills
+vitamins and minerals | minerals and vitamins
+quickly and accurately | accurately and quickly
+quickly and efficiently | efficiently and quickly
+quickly and easily | easily and quickly
+thoughts and feelings | feelings and thoughts
+goals and objectives | objectives and goals
+patterns and trends | trends and patterns
+history and culture | culture and history
+love and affection | affection and love
+strengths and weaknesses | weaknesses and strengths
+positive and negative | negative and positive
+images and videos | videos and images
+size and shape | shape and size
+parents and teachers | teachers and parents
+teachers and students | students and teachers
+rivers and lakes | lakes and rivers
+plants and animals | animals and plants
+doctors and nurses | nurses and doctors
+books and articles | articles and books
+joy and happiness | happiness and joy
+efficiency and accuracy | accuracy and efficiency
+speed and accuracy | accuracy and speed
+clear and concise | concise and clear
+growth and development | development and growth
+norms and expectations | expectations and norms
+survive and reproduce | reproduce and survive
+habits and preferences | preferences and habits
+strategies and techniques | techniques and strategies
+tools and techniques | techniques and tools
+ideas and opinions | opinions and ideas
+shapes and sizes | sizes and shapes
+colors and textures | textures and colors
+"""
+"""Equals whose order is free. Fixed pairs are not (pros and cons, research and development, salt and pepper, goods and
+services, back and forth), nor where one comes of the other (supply and demand, cause and effect)."""
+
 CONNECTIVES = """
 additionally, | on top of this, | beyond this, | what is more, | besides this, | as well as this, | along with this, | aside from this, | apart from this, | over and above this, | added to this, | further to this, ; start
 furthermore, | as a further point, | alongside this, | together with this, | as one more point, | to add to this, | on a further note, ; start

@@ -141,6 +141,7 @@ def _lexical() -> Iterator[Slot]:
     sections = (
         ("contraction", inventory.CONTRACTIONS),
         ("number", inventory.NUMBERS),
+        ("order", inventory.ORDER),
         ("connective", inventory.CONNECTIVES),
         ("synonym", inventory_words.SYNONYMS),
         ("spelling", inventory_words.SPELLING),

@@ -1,8 +1,10 @@
 """The streaming writer: a reply as one cluster would receive it.
 
-Owns: which form is written at a site (a keyed hash of slot and context), the budget of changed words, the
-closing sentence. Sans-I/O (``feed``, ``finish``); at most ``reader.HOLD`` characters are held back; the same
-output however the input was split; deterministic per key, prompt and reply. Leaves out: the wire (dialects).
+Owns: which form is written at a site and which words make an added sentence (a keyed hash of slot and context), and the
+share of words that may change. Sans-I/O (``feed``, ``finish``); at most ``reader.HOLD`` characters are held back; the
+same output however the input was split; deterministic per key, prompt and reply.
+Whether a change is made at all is drawn with the key too, from the place and not from the choice: the draw says nothing
+about the forms, and no place is sure to be changed. Leaves out: the wire (dialects), what questions allow (``asked.py``).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ CARRIERS = (
     "synonym",
     "punctuation",
     "structure",
+    "order",
     "cue",
     "closing",
     "bridge",

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.canary.slots import Slot, _parse, load_inventory
 
-LEXICAL = ("spelling", "contraction", "number", "connective", "synonym")
+LEXICAL = ("spelling", "contraction", "number", "connective", "synonym", "order")
 
 
 def lexical() -> list[Slot]:
@@ -53,3 +53,15 @@ def test_words_that_may_replace_each_other_have_one_name_in_contexts() -> None:
     canonical = load_inventory().canonical
     assert canonical["colour"] == canonical["color"]
     assert canonical["everybody"] == canonical["everyone"]
+
+
+def test_an_order_slot_turns_its_pair_round_and_changes_nothing_else() -> None:
+    for slot in lexical():
+        if slot.carrier == "order":
+            first, second = slot.forms
+            assert first.split(" and ") == second.split(" and ")[::-1]
+
+
+@pytest.mark.parametrize("idiom", ["pros and cons", "research and development", "supply and demand", "back and forth"])
+def test_fixed_pairs_are_no_slots(idiom: str) -> None:
+    assert all(idiom not in slot.forms for slot in lexical())
