@@ -19,7 +19,7 @@ _POINTS = "point detail matter fact element factor issue aspect"
 SUBJECTS: tuple[str, ...] = tuple(f"{more} {point}" for more in _ONE_MORE.split("|") for point in _POINTS.split())
 _VERBS = "needs|requires|demands|deserves|may need|should get|should have|could use|should receive|calls for"
 _ADJECTIVES = """
-special separate extra equal direct particular serious further specific additional greater closer deeper wider better
+special separate extra equal direct particular serious specific greater closer deeper wider better
 individual thoughtful more some enough honest careful close full proper
 """
 _NOUNS = """

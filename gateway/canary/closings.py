@@ -14,14 +14,13 @@ answer response text account statement introduction review presentation report s
 discussion note outline passage analysis guide
 """
 LEADS: tuple[str, ...] = tuple(f"This {subject}" for subject in _SUBJECTS.split())
-_VERBS = "gives offers provides includes contains presents shows lists covers holds describes highlights"
+_VERBS = "gives offers provides includes contains presents shows lists covers describes highlights"
 _ADJECTIVES = """
 useful clear basic general helpful simple solid good valuable relevant essential practical main key central common important
 interesting fair major typical core specific various several detailed meaningful necessary
 """
 _NOUNS = """
-points facts details ideas aspects insights thoughts themes features topics views principles lessons notes factors concepts
-issues
+points facts details ideas aspects insights thoughts elements themes topics views principles lessons factors concepts matters
 """
 CLOSING = Frame(
     links=(
