@@ -31,8 +31,8 @@ CAP_BITS: Final = 10.0
 """No mechanism links by more: a value that only two accounts ever showed may be a coincidence of a thin log."""
 KIN_BITS: Final = 12.0
 """From here on, with two mechanisms, accounts are linked."""
-STRICT_MEMBERS: Final = 5
-STRICT_SHARE: Final = 0.85
+STRICT_MEMBERS: Final = 6
+STRICT_SHARE: Final = 0.9
 """Own values of groups that no text or signature holds together: more holders, fewer strangers."""
 _MECHANISMS: Final = 4
 _OWN_MEMBERS: Final = 3

@@ -28,7 +28,7 @@ def test_a_relay_of_other_peoples_prompts_is_found_by_what_its_accounts_share() 
     crowd = town(1)
     pool = crowd.pool(200, since=2.0)
     found = enforced(crowd.run())
-    assert len(found & pool) >= 0.3 * len(pool)
+    assert len(found & pool) >= 0.2 * len(pool)
     assert not found - pool
 
 
@@ -49,7 +49,7 @@ def test_a_pool_that_replaces_a_stopped_one_keeps_the_campaigns_name() -> None:
     analyzer = crowd.run()
     large = [group for group in groups(analyzer) if group & first]
     assert len(large) == 1
-    assert len(large[0] & second) >= 0.3 * len(second)
+    assert len(large[0] & second) >= 0.2 * len(second)
     told = next(cluster for cluster in analyzer.found.enforced() if cluster.change)
     assert told.change.startswith("fail-over: ")
 
