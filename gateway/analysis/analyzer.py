@@ -41,8 +41,6 @@ _PART: Final = 0.5
 """A template is a part of one that was considered before where that explains half of its requests."""
 _MIN_SAID: Final = 5
 _MOST: Final = 0.5
-_SPREAD_PART: Final = 0.8
-"""Coordination is this part of a bet on even arrivals, and the rest on sudden changes."""
 _MARGIN: Final = 2.0
 """Benign new templates may gather so many times the share of the largest one seen."""
 
@@ -359,9 +357,7 @@ class Analyzer:
         accounts, first = np.unique(rows.account[matched], return_index=True)
         times = dict(zip(accounts.tolist(), rows.ts[matched][first].tolist(), strict=True))
         arrivals = np.array([times[number] for number in holders])
-        inside = self.accounts.flags(accounts.tolist())
-        change = self.accounts.change(holders, inside, now_s, self.config.family_cap).e_value
-        return _SPREAD_PART * self._spread(holders, arrivals, now_s) + (1.0 - _SPREAD_PART) * change
+        return self._spread(holders, arrivals, now_s)
 
     def _spread(self, holders: list[int], arrivals: NDArray[np.float64], now_s: float) -> float:
         """E-value that the holders' arrivals are spread evenly, whatever the hour at home."""
