@@ -46,24 +46,6 @@ class Line(Protocol):
 class Cycle(RequestResponseCycle):
     """Made when a request's head is whole; its ``Line`` feeds it."""
 
-    body: bytes = b""  # type: ignore[assignment]  # bytes that came and were not received yet
-    more_body = True
-    disconnected = False
-    response_started = False
-    response_complete = False
-    _task: asyncio.Task[None] | None = None
-    _head = b""
-    """A head that waits for its body, where that is at hand."""
-    _chunked = False
-    _bodiless = False
-    _left: int | None = None
-    """Bytes of the body that are still to be sent, where that is declared."""
-    _news = False
-    _event: asyncio.Event | None = None
-    """Made when something has to be waited for."""
-    _watched = False
-    _cancelled = False
-
     def __init__(self, line: Line, scope: Scope, *, keep_alive: bool, expects_100: bool) -> None:
         # uvicorn's constructor is not called: half of what it sets is not used here.
         self.scope = scope  # type: ignore[assignment]
@@ -73,6 +55,24 @@ class Cycle(RequestResponseCycle):
         self.logger = line.logger
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = expects_100
+        self.body: bytes = b""  # type: ignore[assignment]
+        """What came of the body and was not received yet."""
+        self.more_body = True
+        self.disconnected = False
+        self.response_started = False
+        self.response_complete = False
+        self._task: asyncio.Task[None] | None = None
+        self._head = b""
+        """A head that waits for its body, where that is at hand."""
+        self._chunked = False
+        self._bodiless = False
+        self._left: int | None = None
+        """Bytes of the body that are still to be sent, where that is declared."""
+        self._news = False
+        self._event: asyncio.Event | None = None
+        """Made when something has to be waited for."""
+        self._watched = False
+        self._cancelled = False
         scope[CALLER_KEY] = self
 
     def begin(self, app: ASGIApp) -> None:

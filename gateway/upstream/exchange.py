@@ -61,29 +61,28 @@ class Exchange(httpx.AsyncByteStream):
     Iterating is safe to cancel and to take up again: no byte is lost. Not for two readers at a time.
     """
 
-    status = 0
-    whole = False
-    _head_bytes = 0
-    _head_seen = False
-    _interim = False
-    _until_close = False
-    _sent = False
-    _unsent_bytes = 0
-    _waiting_bytes = 0
-    _held = False
-    _ended = False
-    _error: BaseException | None = None
-    _waiter: asyncio.Future[None] | None = None
-    _sink: Callable[[bytes], bool] | None = None
-
     def __init__(self, line: Line, method: str, timeouts: UpstreamTimeouts, loop: asyncio.AbstractEventLoop) -> None:
         self._line = line
         self._method = method
         self._timeouts = timeouts
         self._loop = loop
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
+        self.status = 0
         self.headers: Headers = []
         self.fields: Headers = []
+        self.whole = False
+        self._head_bytes = 0
+        self._head_seen = False
+        self._interim = False
+        self._until_close = False
+        self._sent = False
+        self._unsent_bytes = 0
+        self._waiting_bytes = 0
+        self._held = False
+        self._ended = False
+        self._error: BaseException | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._sink: Callable[[bytes], bool] | None = None
         self._chunks: list[bytes] = []
         self._deadline = loop.time() + timeouts.idle_s
         line.look_at(self._deadline)
