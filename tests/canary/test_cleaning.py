@@ -45,12 +45,17 @@ def study() -> ModuleType:
         ("repeated sentences dropped", 1e-12),
         ("30 % random synonyms", 1e-9),
         ("light paraphrase", 1e-9),
-        ("all in a row", 1e-5),  # templates have few words: to a filter of rare words every closing is rare here
+        ("last sentences dropped", 1e-12),
+        ("cut to 100 words", 1e-12),
+        ("all in a row", 1e-5),  # templates have few words: to a filter of rare words every added sentence is rare here
     ],
 )
 def test_marks_survive(study: ModuleType, leaked: list[str], attack: str, bar: float) -> None:
     evidence = Evidence(make_trials(read_texts(study.attack(attack, leaked, 1)).counts))
     p_value, tests = evidence.test(RING.newest.cluster_key("c1"))
     assert p_value < bar
-    assert sum(test.p_value < 0.01 for test in tests) >= 2
+    alive = {test.carrier for test in tests if test.p_value < 0.01}
+    assert len(alive) >= (1 if attack == "all in a row" else 2)
+    if attack == "last sentences dropped":
+        assert "bridge" in alive
     assert min(evidence.test(RING.newest.cluster_key(f"d{i}"))[0] for i in range(5)) > 1e-5
