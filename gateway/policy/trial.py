@@ -133,7 +133,7 @@ def run_trials(policies: PolicySet, paths: list[Path]) -> TrialReport:
         found = validate(document, TestFile)
         if isinstance(found, TestFile):
             errors += document.errors
-            errors += (problems := list(_unknown_names(document, found)))
+            errors += (problems := [*_unknown_names(document, found), *_unknown_to(policies, document, found)])
             if not problems:
                 results += _run_file(policies, document, found, reached)
         else:
@@ -165,6 +165,22 @@ def _unknown_names(document: Document, file: TestFile) -> Iterator[FileError]:
             _seconds(text)
         except ValueError:
             yield document.error(where, f"got {text!r}, expected a time such as '2026-01-05T12:00:00Z'")
+
+
+def _unknown_to(policies: PolicySet, document: Document, file: TestFile) -> Iterator[FileError]:
+    """Budgets and rules that a test expects and the policies do not have: it could never fail, or never pass."""
+    budgets = {budget.name for budget in policies.budgets}
+    rules = (
+        _reachable(policies) | {"access/kill", "upstreams"} | {f"plans/{name}/models" for name in policies.parts.plans}
+    )
+    for index, test in enumerate(file.tests):
+        where = ("tests", index, "expect")
+        for key in ("charges", "not_charges"):
+            for place, name in enumerate(getattr(test.expect, key) or ()):
+                if name not in budgets:
+                    yield document.error((*where, key, place), unknown_name("budget", name, sorted(budgets)))
+        if test.expect.rule is not None and test.expect.rule not in rules:
+            yield document.error((*where, "rule"), unknown_name("rule", test.expect.rule, sorted(rules)))
 
 
 def _seconds(text: str | None) -> float:

@@ -51,11 +51,15 @@ def test_tests_that_hold_pass_and_untested_rules_are_named(tmp_path: Path) -> No
     ("old", "new", "failure"),
     [
         ("{decision: allow, rule: null}", "{decision: refuse}", "day: decision: got 'allow', expected 'refuse'"),
-        ("rule: night", "rule: day", "night: rule: got 'night', expected 'day'"),
+        ("rule: night", "rule: never-tested", "night: rule: got 'night', expected 'never-tested'"),
         ("reason: Closed", "reason: Open", "night: reason: got 'Closed at night.', expected it to contain 'Open'"),
         ("05:59:59", "06:00:00", "night: decision: got 'allow', expected 'refuse'"),
         ("max_output_tokens: 100}}", "max_output_tokens: null}}", "suspect: max_output_tokens: got 100, expected None"),
-        ("rule: null}", "charges: [free/x]}", "day: charges: got free/requests-per-day, expected 'free/x' among them"),
+        (
+            "rule: null}",
+            "charges: [pro/requests-per-day]}",
+            "day: charges: got free/requests-per-day, expected 'pro/requests-per-day' among them",
+        ),
         (
             "rule: null}",
             "not_charges: [pro/requests-per-day]}",
@@ -102,6 +106,17 @@ def test_a_difference_is_told_in_words(tmp_path: Path, old: str, new: str, failu
             "10:10: got 'yesterday', expected a time such as '2026-01-05T12:00:00Z'",
         ),
         ("{model: gpt-4o}", "{model: gpt-4o, route: chat}", "3:41: got the route 'chat', which is not defined"),
+        (
+            "rule: null}",
+            "not_charges: [free/request-per-day]}",
+            "6:98: got the budget 'free/request-per-day', which is not defined, did you mean 'free/requests-per-day'?",
+        ),
+        (
+            "rule: null}",
+            "charges: [x]}",
+            "6:94: got the budget 'x', which is not defined, expected one of free/requests-per-day, pro/requests-per-day",
+        ),
+        ("rule: night", "rule: nihgt", "11:38: got the rule 'nihgt', which is not defined, did you mean 'night'?"),
     ],
 )
 def test_a_mistake_in_a_test_file_is_not_a_failed_test(tmp_path: Path, old: str, new: str, message: str) -> None:
