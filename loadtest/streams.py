@@ -71,7 +71,9 @@ class Caller(asyncio.Protocol):
         """Count events; ask again after the last chunk."""
         if not self.began:
             self.began = True
-            self.errors += not data.startswith(b"HTTP/1.1 200")
+            if not data.startswith(b"HTTP/1.1 200"):
+                self.errors += 1  # its end is not waited for: it need not come in chunks
+                self._finish()
         data = self._tail + data
         self.events += data.count(b"\n\n")
         if data.endswith(b"\r\n0\r\n\r\n"):
