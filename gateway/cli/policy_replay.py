@@ -39,24 +39,29 @@ def accounts_beside(requests: Path) -> Path:
 
 def print_replayed(told: dict[str, Any]) -> None:
     """The same in words."""
-    share = told["share_newly_stopped"]
     click.echo(f"{told['changed']:,} of {told['requests']:,} decisions change")
     for change, count in told["changes"].items():
         click.echo(f"  {change}: {count:,}")
     for title, key in (("plan", "by_plan"), ("organisation", "by_organisation")):
         for name, counts in list(told[key].items())[:_SHOWN]:
             click.echo(f"  {title} {name}: {_counts(counts)}")
+    share = told["share_newly_stopped"]
     click.echo(
         f"{told['accounts_newly_stopped']:,} of {told['accounts']:,} accounts are newly throttled or refused: "
-        f"{share['share']:.3%} ({share['low']:.3%} to {share['high']:.3%}, exact interval, "
-        f"{share['confidence']:.0%} confidence)"
+        f"{_interval(share)}, exact interval, {share['confidence']:.0%} confidence)"
     )
+    for plan, found in told["share_newly_stopped_by_plan"].items():
+        click.echo(f"  plan {plan}: {found['newly_stopped']:,} of {found['accounts']:,}: {_interval(found)})")
     for row in told["accounts_most_hurt"][:_SHOWN]:
         rules = f"; {_counts(row['rules'])}" if row["rules"] else ""
         click.echo(
             f"  {row['account']} ({row['plan']}): {row['newly_stopped']:,} more stopped, "
             f"{row['newly_marked']:,} more marked of {row['requests']:,}{rules}"
         )
+
+
+def _interval(share: dict[str, float]) -> str:
+    return f"{share['share']:.3%} ({share['low']:.3%} to {share['high']:.3%}"
 
 
 def _counts(counts: dict[str, int]) -> str:

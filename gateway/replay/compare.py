@@ -86,12 +86,14 @@ class Comparison:
     def told(self, *, top: int = 20, confidence: float = 0.95) -> dict[str, Any]:
         """Everything as plain values; accounts most hurt first."""
         rows = self._accounts
-        newly = sum(1 for row in rows.values() if row.newly_stopped and not row.stopped_before)
         hurt = sorted(
             ((name, row) for name, row in rows.items() if row.newly_stopped or row.newly_marked),
             key=lambda item: (-item[1].newly_stopped, -item[1].newly_marked, item[0]),
         )
-        low, high = share_interval(newly, len(rows), confidence)
+        everybody, newly = Counter[str](), Counter[str]()
+        for row in rows.values():
+            everybody[row.plan] += 1
+            newly[row.plan] += bool(row.newly_stopped and not row.stopped_before)
         return {
             "requests": self.requests,
             "changed": sum(self._changes.values()),
@@ -99,11 +101,19 @@ class Comparison:
             "by_plan": {name: dict(counts.most_common()) for name, counts in sorted(self._plans.items())},
             "by_organisation": _largest(self._orgs, top),
             "accounts": len(rows),
-            "accounts_newly_stopped": newly,
-            "share_newly_stopped": {"share": newly / len(rows) if rows else 0.0, "low": low, "high": high,
-                                    "confidence": confidence},
+            "accounts_newly_stopped": newly.total(),
+            "share_newly_stopped": _share(newly.total(), len(rows), confidence),
+            "share_newly_stopped_by_plan": {
+                plan: {"accounts": count, "newly_stopped": newly[plan], **_share(newly[plan], count, confidence)}
+                for plan, count in sorted(everybody.items())
+            },
             "accounts_most_hurt": [_hurt(name, row) for name, row in hurt[:top]],
         }  # fmt: skip
+
+
+def _share(hits: int, trials: int, confidence: float) -> dict[str, float]:
+    low, high = share_interval(hits, trials, confidence)
+    return {"share": hits / trials if trials else 0.0, "low": low, "high": high, "confidence": confidence}
 
 
 def _largest(groups: dict[str, Counter[str]], top: int) -> dict[str, dict[str, int]]:

@@ -70,6 +70,14 @@ def test_an_account_that_was_never_stopped_counts_as_newly_stopped(tmp_path: Pat
     assert told["accounts_newly_stopped"] == 1
     assert (share["low"], share["high"]) == pytest.approx((exact.low, exact.high), rel=1e-9)
     assert "1 of 3 accounts are newly throttled or refused: 33.333% (0.840% to 90.570%" in text
+    by_plan = told["share_newly_stopped_by_plan"]
+    assert {plan: (found["newly_stopped"], found["accounts"]) for plan, found in by_plan.items()} == {
+        "free": (1, 2),
+        "pro": (0, 1),
+    }
+    exact = binomtest(1, 2).proportion_ci(0.95, "exact")
+    assert (by_plan["free"]["low"], by_plan["free"]["high"]) == pytest.approx((exact.low, exact.high), rel=1e-9)
+    assert "  plan free: 1 of 2: 50.000% (1.258% to 98.742%)" in text
 
 
 def test_a_looser_limit_hurts_nobody(tmp_path: Path) -> None:
