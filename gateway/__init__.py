@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("recording",),
     ("rooms",),
     ("fields", "refusing"),
+    ("call",),
     ("guard",),
     ("proxy",),
     ("app",),

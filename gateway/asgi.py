@@ -16,6 +16,9 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+UPSTREAM_KEY = "distillguard.upstream"
+"""Where the scope tells the reverse proxy which upstream the policy chose."""
+
 BODY_FOLLOWS = "distillguard.body_follows"
 """In ``http.response.start``: the whole body comes with the next message, so that both can go out in one write."""
 

@@ -11,9 +11,8 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.asgi import BODY_FOLLOWS, CALLER_KEY, PUSH_KEY, declared_length, received_target
+from gateway.asgi import BODY_FOLLOWS, CALLER_KEY, PUSH_KEY, UPSTREAM_KEY, declared_length, received_target
 from gateway.errors import ClientDisconnected, UpstreamUnreachable
-from gateway.guard import UPSTREAM_KEY
 from gateway.upstream import origin_of
 
 if TYPE_CHECKING:
