@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from typing import Any
 
 import orjson
@@ -199,3 +200,23 @@ def test_where_nothing_is_alike_learning_is_tried_ever_more_seldom() -> None:
 def test_plain_characters_are_those_that_json_writes_as_they_are(code: int) -> None:
     as_they_are = code < 0x80 and code != 0x7F and orjson.dumps(chr(code)) == b'"%c"' % code
     assert (code in PLAIN) is as_they_are
+
+
+def test_an_event_that_is_recognised_costs_a_few_calls() -> None:
+    events = [chat_event([chat_delta(content=f" word{number}")]) for number in range(120)]
+    fast = reader("chat", strip=True, write=False)
+    for one in events[:20]:
+        fast.feed(one)
+    counted = 0
+
+    def saw(_frame: object, what: str, _arg: object) -> None:
+        nonlocal counted
+        counted += what in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(saw)
+    for one in events[20:]:
+        fast.feed(one)
+    sys.setprofile(before)
+    assert 2 < counted / 100 < 14  # nine were counted; read in full it is some 30
+    assert fast._tally.deltas == 120
