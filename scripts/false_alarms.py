@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 
 import numpy as np
 from scipy import stats
@@ -34,6 +35,8 @@ SHAPES = {
 }
 """Values and Zipf exponent of each trait's base."""
 FIRST, LARGEST = 8, 400
+WANTING = 0.2
+"""At most so many of a population's templates ask for reasoning, judge or clean."""
 
 
 def values_of(rng: np.random.Generator, base: np.ndarray, size: int, share: float) -> np.ndarray:
@@ -58,7 +61,8 @@ def crossed(
     awake = rng.choice(24, size, p=rhythm / rhythm.sum())
     flat = rng.random(size) < rng.uniform(0, config.benign_steady * excess)
     hours = np.where(flat, rng.integers(0, 24, size), awake)
-    intent = evidence.rank_e(rng.random(), rng.random(200).tolist())
+    others = rng.random(200) < (wants := rng.uniform(0, WANTING * excess))
+    intent = evidence.half((others.size + 1) / (others.sum() + 1) if rng.random() < wants else 0.0)
     looks, best, n = 0, 0.0, FIRST
     while n <= size:
         logs = {
@@ -74,7 +78,7 @@ def crossed(
                 evidence.steady_log_e((rhythm / rhythm.mean())[hours[:n]], config.benign_steady), config.family_cap
             ),
         }
-        found = grounds.combine(logs, given, config)
+        found = replace(grounds.combine(logs, given, config), is_text=True)
         looks, best = looks + 1, max(best, found.combined)
         if found.suffice(config):
             return True, looks, best

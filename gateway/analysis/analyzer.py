@@ -17,6 +17,7 @@ from gateway.analysis.accounts import Accounts
 from gateway.analysis.book import PhraseBook
 from gateway.analysis.clusters import Cluster, ClusterBook
 from gateway.analysis.config import MATCH_BITS, AnalysisConfig
+from gateway.analysis.dossiers import Dossiers
 from gateway.analysis.replays import ReplayBook
 from gateway.types import Level
 
@@ -25,14 +26,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gateway.analysis.dossiers import Dossier
     from gateway.types import Verdict
 
 _WINDOW_S: Final = 3 * 86_400.0
 """How long requests are kept to look for templates in."""
 _QUIET_S: Final = 1.5 * 86_400.0
 """Phrases of this age that give no grounds go into the background until the next full pass."""
-_GROWTH, _FRESH = 1.04, 30
-"""A pass looks again when the kept requests have grown by 4 % and 30."""
+_GROWTH, _FRESH = 1.04, 20
+"""A pass looks again when the kept requests have grown by 4 % and 20."""
 _KEEP: Final = 4
 """Of requests that a signature explains twice over, one in so many is kept."""
 _SAME_AGE_S: Final = 43_200.0
@@ -40,7 +42,6 @@ _SAME_AGE_S: Final = 43_200.0
 _PART: Final = 0.5
 """A template is a part of one that was considered before where that explains half of its requests."""
 _MIN_SAID: Final = 5
-_MOST: Final = 0.5
 _MARGIN: Final = 2.0
 """Benign new templates may gather so many times the share of the largest one seen."""
 
@@ -70,7 +71,7 @@ class Analyzer:
         self.next_pools_s = 0.0
         self.looked_rows = 0
         self.matches = 0
-        self.intents: list[float] = []
+        self.dossiers = Dossiers()
         self.adopted = 0.0
         """Largest share of active holders that a new template gathered without giving any grounds."""
 
@@ -123,6 +124,7 @@ class Analyzer:
             self.next_full_s = now_s + self.config.full_pass_s
             self.book.unmute()
             self.found.forget(self.cohort.silent(now_s - self.config.horizon_s))
+            self.dossiers.forget(now_s - self.config.horizon_s)
         if self.book.kept >= self.looked_rows * _GROWTH + _FRESH:
             self._look(self.book.rows(), now_s)
             self.looked_rows = self.book.kept
@@ -174,12 +176,15 @@ class Analyzer:
         matched = templates.scores(rows, bits) >= MATCH_BITS
         explained |= matched
         taken = {number for cluster in self.found.enforced() for number in cluster.members}
-        accounts = [number for number in self._senders(rows, matched) if number not in taken]
+        if not matched.any():
+            return True
+        dossier = self._dossier(rows, bits, matched, now_s)
+        accounts = [number for number in dossier.senders if number not in taken]
         holders = self.cohort.holders(accounts)
         if len(holders) < self.config.min_entities:
             return True
         inside = self.accounts.flags([*accounts, *taken])
-        found = self._weigh(inside, holders, rows, matched, born_s, now_s)
+        found = self._weigh(inside, holders, dossier, born_s, now_s)
         if self._on_weighed is not None:
             self._on_weighed(now_s, accounts, holders, found)
         if found.suffice(self.config):
@@ -234,14 +239,16 @@ class Analyzer:
         cluster.level, cluster.first_enforced_s, cluster.renewed_s = Level.SUSPECT, now_s, now_s
         cluster.reasons, cluster.evidence = found.words(), found.evidence()
 
+    def _dossier(
+        self, rows: templates.Rows, bits: NDArray[np.float64], matched: NDArray[np.bool_], now_s: float
+    ) -> Dossier:
+        """What is remembered of a template, with what this pass saw of it."""
+        heaviest = np.argsort(-bits, kind="stable")[: int((bits > 0).sum())].tolist()
+        share = float((rows.wants[matched] > 0).mean())
+        return self.dossiers.note(heaviest, self._senders(rows, matched), share, now_s)
+
     def _weigh(
-        self,
-        inside: NDArray[np.bool_],
-        holders: list[int],
-        rows: templates.Rows,
-        matched: NDArray[np.bool_],
-        born_s: float,
-        now_s: float,
+        self, inside: NDArray[np.bool_], holders: list[int], dossier: Dossier, born_s: float, now_s: float
     ) -> grounds.Grounds:
         """The grounds; ``inside`` flags the group and enforced clusters, which are nobody's cohort."""
         return grounds.weigh(
@@ -250,14 +257,17 @@ class Analyzer:
             inside,
             self.config,
             content=self._content(born_s, holders),
-            intent=self._intent(rows.wants[matched]),
-            coordination=self._coordination(holders, rows, matched, now_s),
+            intent=evidence.half(self.dossiers.intent_e(dossier)),
+            coordination=self._coordination(holders, dossier, now_s),
         )
 
-    def _senders(self, rows: templates.Rows, matched: NDArray[np.bool_]) -> list[int]:
-        """Accounts that sent a matching request, in the order of their first, without the exempt."""
+    def _senders(self, rows: templates.Rows, matched: NDArray[np.bool_]) -> dict[int, float]:
+        """Accounts that sent a matching request and when first, in that order, without the exempt."""
         accounts, first = np.unique(rows.account[matched], return_index=True)
-        return [number for number in accounts[np.argsort(first)].tolist() if not self._is_exempt(number)]
+        order = np.argsort(first)
+        times = rows.ts[matched][first[order]].tolist()
+        pairs = zip(accounts[order].tolist(), times, strict=True)
+        return {number: ts for number, ts in pairs if not self._is_exempt(number)}
 
     def _weights(self, cluster: Cluster) -> NDArray[np.float64]:
         """The cluster's signature by the numbers of phrases."""
@@ -268,7 +278,7 @@ class Analyzer:
 
     def _extend(self, cluster: Cluster, rows: templates.Rows, bits: NDArray[np.float64], now_s: float) -> None:
         """Grow a cluster's template from ``bits``, take in the accounts that send it, and its kin."""
-        grown = templates.extend(rows, bits, self.book.born_s >= cluster.born_s - _SAME_AGE_S)
+        grown = templates.extend(rows, bits, self.book.born_s >= self._may_grow_since(cluster))
         signature = dict(cluster.bits)
         signature.update({self.book.hashes[phrase]: float(grown[phrase]) for phrase in np.flatnonzero(grown).tolist()})
         if signature != cluster.bits:
@@ -311,6 +321,13 @@ class Analyzer:
         if change.words and change.words != cluster.change:
             cluster.change, cluster.changed = change.words, True
 
+    def _may_grow_since(self, cluster: Cluster) -> float:
+        """Phrases of this age may join a cluster's template: not older than it, and not of the first days, when
+        other people's texts look as new as the campaign's.
+        """
+        warm_s = (self.opened_s or 0.0) + self.config.warm_up_s
+        return max(cluster.born_s - _SAME_AGE_S, warm_s)
+
     def _enforce(
         self,
         accounts: list[int],
@@ -350,23 +367,12 @@ class Analyzer:
         log_e = evidence.rate_log_e(len(holders), active, min(self.config.benign_adoption, bound))
         return evidence.hedge(log_e, self.config.family_cap)
 
-    def _coordination(
-        self, holders: list[int], rows: templates.Rows, matched: NDArray[np.bool_], now_s: float
-    ) -> float:
+    def _coordination(self, holders: list[int], dossier: Dossier, now_s: float) -> float:
         """The same of the holders' first matching requests."""
-        accounts, first = np.unique(rows.account[matched], return_index=True)
-        times = dict(zip(accounts.tolist(), rows.ts[matched][first].tolist(), strict=True))
-        arrivals = np.array([times[number] for number in holders])
+        arrivals = np.array([dossier.senders[number] for number in holders])
         return self._spread(holders, arrivals, now_s)
 
     def _spread(self, holders: list[int], arrivals: NDArray[np.float64], now_s: float) -> float:
         """E-value that the holders' arrivals are spread evenly, whatever the hour at home."""
         expected = self.cohort.expected(holders, arrivals, float(arrivals.min()), now_s)
         return evidence.hedge(evidence.steady_log_e(expected, self.config.benign_steady), self.config.family_cap)
-
-    def _intent(self, wants: NDArray[np.int64]) -> float:
-        """E-value of the share of requests with an intent, ranked among all templates of the population."""
-        share = float((wants > 0).mean())
-        value = evidence.rank_e(share, self.intents[-200:]) if share > _MOST else 0.5
-        self.intents.append(share)
-        return value

@@ -28,9 +28,11 @@ class AnalysisConfig:
     benign_adoption: float = 0.015
     """Share of the active account holders that a benign new template gathers at most. In the benign part of
     the development logs no new template gathered as many as eight unrelated holders of some 1,500."""
-    benign_gathering: float = 24.0
-    """Holders that a benign new template may gather before the population has shown larger ones: three times
-    ``min_entities``; in large populations the bound that counts, together with the largest seen."""
+    benign_gathering: float = 12.0
+    """Holders that a benign new template may gather before the population has shown larger ones: half as many
+    again as ``min_entities``; the bound that counts in large populations, together with the largest seen."""
+    tied_share: float = 0.4
+    """Where a text is not new, so many of its senders must be tied to each other before all of them are acted on."""
     benign_steady: float = 0.3
     """Share of a benign group's holders that are programs without a rhythm of day and night."""
     watch_e: float = 1_000.0

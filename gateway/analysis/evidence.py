@@ -118,6 +118,15 @@ def hedge(log_e: float, cap: float) -> float:
     return float(min(cap, 0.5 + 0.5 * np.exp(min(log_e, 700.0))))
 
 
+def half(e_value: float) -> float:
+    """An e-value after half of the stake was kept in cash: it can lose half at most.
+
+    >>> half(0.0), half(9.0)
+    (0.5, 5.0)
+    """
+    return 0.5 + 0.5 * e_value
+
+
 def average(e_values: Sequence[float]) -> float:
     """The mean: an e-value under any dependence; 1 for none.
 
@@ -137,16 +146,3 @@ def product(e_values: Sequence[float]) -> float:
     for value in e_values:
         result *= value
     return result
-
-
-def rank_e(score: float, null_scores: Sequence[float]) -> float:
-    """An e-value from a conformal rank: how far ``score`` stands out among ``null_scores`` of the cohort.
-
-    p = (1 + #{null >= score}) / (1 + n) is valid where the score is exchangeable with the cohort's (Vovk);
-    the calibrator 1 / (2 sqrt(p)) makes it an e-value. With no cohort the result is 0.5.
-
-    >>> rank_e(9.0, [1.0, 2.0, 3.0])
-    1.0
-    """
-    p = (1 + sum(null >= score for null in null_scores)) / (1 + len(null_scores))
-    return float(0.5 / np.sqrt(p))

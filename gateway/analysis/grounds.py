@@ -4,7 +4,7 @@
 *provenance*    what the sign-ups and exits have in common
 *coordination*  requests that do not follow the sun of the accounts' countries
 *content*       a template that is new and gathers unrelated holders faster than benign ones do
-*intent*        what the requests want besides their answers
+*intent*        what the requests want besides their answers, ranked among all templates
 
 The families are multiplied: each is an e-value given the others where accounts act independently. Sign-ups
 and clients do not know the texts; how fast a benign template spreads is bounded whatever it says, so content
@@ -15,7 +15,7 @@ template among the population's other templates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from gateway.analysis.config import AnalysisConfig
 
 PROVENANCE: Final = ("mail", "phone", "snet", "net", "hour")
+_ONE_PLACE: Final = frozenset({"mail", "snet", "net", "hour"})
+"""Traits whose values one place, course or event may explain."""
+_CHANCE: Final = 0.1
+_ONE_FACTOR: Final = 3.0
+"""The commonest value of a trait, however many show it, multiplies what the others say by no more."""
 _LOG10: Final = float(np.log(10.0))
 
 
@@ -42,10 +47,27 @@ class Grounds:
     combined: float
     details: Mapping[str, float]
     """log10 of the e-value of each trait."""
+    tied: float = 1.0
+    """Share of the holders that a rare value ties to another of the group; 1 where that formed the group."""
+    is_text: bool = False
+    """Whether a text formed the group: then strangers may be in it."""
 
     def suffice(self, config: AnalysisConfig) -> bool:
-        """Whether enough families speak, and together loudly enough."""
-        speaking = sum(value >= config.family_e for value in self.families.values())
+        """Whether enough families speak, together loudly enough, and of the whole group.
+
+        Anybody may send a text. Linkage evidence says that *some* of its senders are one operator; it stands for all
+        of them where the text itself is new and gathers people as no benign one does (content), or where at least
+        ``tied_share`` of the senders are tied to each other. Else thirty accounts that send a popular prompt
+        would condemn everybody who does. And texts and hours alone never suffice: a new benchmark that
+        many run by night is new, wants reasoning, and never sleeps.
+        """
+        families = self.families
+        if self.is_text:
+            linked = families["provenance"] * families["protocol"] >= config.family_e
+            own = families.get("content", 0.0) >= config.family_e or self.tied >= config.tied_share
+            if not (linked and own):
+                return False
+        speaking = sum(value >= config.family_e for value in families.values())
         return speaking >= config.families and self.combined >= 1.0 / config.alpha
 
     def evidence(self) -> tuple[dict[str, float | str], ...]:
@@ -68,7 +90,50 @@ def repeats(cohort: Cohort, kind: str, members: Sequence[int], inside: NDArray[n
     if group.size <= 1:
         return 0.0
     base = column.base(group, ~inside)
-    return evidence.repeat_log_e(column.value[group], base, share)
+    found = evidence.repeat_log_e(column.value[group], base, share)
+    if kind not in _ONE_PLACE or found <= 0.0:
+        return found
+    rest = _without_largest(column.value[group])
+    return min(found, evidence.repeat_log_e(column.value[group][rest], base[rest], share) + float(np.log(_ONE_FACTOR)))
+
+
+def _without_largest(values: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Everybody, but only the first of those who show the commonest value: one office, course or event may
+    explain one value, whoever shows it; an operator's means are several.
+    """
+    codes, counts = np.unique(values, return_counts=True)
+    largest = np.flatnonzero(values == codes[np.argmax(counts)])
+    rest = np.ones(values.size, bool)
+    rest[largest[1:]] = False
+    return rest
+
+
+def tied_share(cohort: Cohort, members: Sequence[int], inside: NDArray[np.bool_]) -> float:
+    """Share of the holders that show a linkage value of another one, where by chance a tenth as many would.
+
+    A TLS fingerprint ties where several programs of the group show it. 0 for nobody.
+    """
+    group = np.array(members, np.int64)
+    tied = np.zeros(group.size, bool)
+    for kind in (*PROVENANCE, "ja4"):
+        column = cohort.columns[kind]
+        shown = np.flatnonzero(column.value[group] >= 0)
+        if shown.size <= 1:
+            continue
+        base = column.base(group[shown], ~inside)
+        _, place, counts = np.unique(column.value[group[shown]], return_inverse=True, return_counts=True)
+        others = counts[place] - 1
+        rare = (others >= 1) & (base * (shown.size - 1) < _CHANCE * others)
+        if kind == "ja4":
+            rare &= _programs_of(place, column.stratum[group[shown]]) > 1
+        tied[shown[rare]] = True
+    return float(tied.mean()) if group.size else 0.0
+
+
+def _programs_of(value: NDArray[np.int64], program: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each holder, how many programs show its value in the group."""
+    pairs = np.unique(np.column_stack([value, program]), axis=0)
+    return np.asarray(np.bincount(pairs[:, 0])[value])
 
 
 def _once_per_program(pairs: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -85,7 +150,10 @@ def weigh(
     are e-values computed elsewhere: content, intent, coordination, and replay (a part of protocol).
     """
     logs = {kind: repeats(cohort, kind, members, inside, config.benign_share) for kind in (*PROVENANCE, "ja4")}
-    return combine(logs, given, config)
+    found = combine(logs, given, config)
+    if "content" not in given:
+        return found
+    return replace(found, tied=tied_share(cohort, members, inside), is_text=True)
 
 
 def combine(logs: Mapping[str, float], given: Mapping[str, float], config: AnalysisConfig) -> Grounds:

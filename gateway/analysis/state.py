@@ -22,9 +22,9 @@ from gateway.types import Level
 if TYPE_CHECKING:
     from gateway.analysis.config import AnalysisConfig
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 _SCALARS: Final = (
-    "opened_s", "next_tick_s", "next_full_s", "next_pools_s", "looked_rows", "matches", "intents", "adopted",
+    "opened_s", "next_tick_s", "next_full_s", "next_pools_s", "looked_rows", "matches", "adopted",
 )  # fmt: skip
 
 
@@ -37,6 +37,7 @@ def snapshot(analyzer: Analyzer) -> bytes:
         "accounts": analyzer.accounts.dump(),
         "clusters": [_plain(cluster) for cluster in analyzer.found.every.values()],
         "replays": analyzer.replays.dump(),
+        "dossiers": analyzer.dossiers.dump(),
     }
     packed = np.frombuffer(orjson.dumps(plain, option=orjson.OPT_NON_STR_KEYS), np.uint8)
     stream = io.BytesIO()
@@ -66,6 +67,7 @@ def restore(data: bytes, config: AnalysisConfig | None = None) -> Analyzer:
         setattr(analyzer, name, value)
     analyzer.accounts.load(plain["accounts"])
     analyzer.replays.load(plain["replays"])
+    analyzer.dossiers.load(plain["dossiers"])
     analyzer.book.load(arrays)
     for row in plain["clusters"]:
         _enter(analyzer, row)

@@ -40,6 +40,9 @@ _LOW: Final = 0xFFFFFFFF
 _ROUNDS: Final = 3
 _JOIN_SHARE: Final = 0.8
 _SAME_BLOCK: Final = 0.5
+_MEET: Final = 0.5
+_PART_SHARE: Final = 0.012
+"""What joins a template is said by so many of its accounts: parts of an instruction are, payloads are not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +96,8 @@ def find(rows: Rows, candidates: NDArray[np.int64], phrases: int) -> list[Templa
     return [
         template
         for community in _communities(said, rows.account)
-        if (template := _fit(said, community, candidates)) is not None
+        for part in _parts(said, community)
+        if (template := _fit(said, part, candidates)) is not None
     ]
 
 
@@ -110,7 +114,8 @@ def extend(rows: Rows, bits: NDArray[np.float64], allowed: NDArray[np.bool_]) ->
     for _ in range(_ROUNDS):
         matched = scores(rows, bits) >= MATCH_BITS
         inside = np.bincount(distinct(pair[matched[row]]) & _LOW, minlength=bits.size)
-        joins = (bits <= 0) & (inside >= _MIN_TOGETHER) & (inside >= _JOIN_SHARE * every)
+        enough = max(_MIN_TOGETHER, _PART_SHARE * distinct(rows.account[matched]).size)
+        joins = (bits <= 0) & (inside >= enough) & (inside >= _JOIN_SHARE * every)
         if not joins.any():
             break
         bits = np.where(
@@ -212,16 +217,44 @@ def leiden(
     return np.array(found.membership, np.int64)
 
 
-def _fit(said: sparse.csr_matrix, community: NDArray[np.int64], names: NDArray[np.int64]) -> Template | None:
-    """Weigh a community's phrases by the requests that hold several of them against all others, twice."""
+def _parts(said: sparse.csr_matrix, community: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The community, or its parts where only turns of the language hold it together.
+
+    What is common outside weighs nothing and is left out; phrases that stay are of one part where they meet in
+    the matching requests at least half as often as chance has it. Two prompts that both say "in other words"
+    hardly meet; interchangeable parts of one prompt do.
+    """
     own = said[:, community]
+    bits, matched = _bits(own)
+    kept = np.flatnonzero(bits > 0)
+    if not matched.any() or kept.size < _MIN_PHRASES:
+        return []
+    inside = own[np.flatnonzero(matched)][:, kept]
+    count = (inside.T @ inside).tocoo()
+    single = np.asarray(inside.sum(axis=0)).ravel()
+    near = count.data * inside.shape[0] >= _MEET * single[count.row] * single[count.col]
+    linked = sparse.coo_matrix((np.ones(int(near.sum())), (count.row[near], count.col[near])), shape=count.shape)
+    parts, part = csgraph.connected_components(linked, directed=False)
+    if parts == 1:
+        return [community]
+    return [community[kept[part == one]] for one in range(parts) if int((part == one).sum()) >= _MIN_PHRASES]
+
+
+def _bits(own: sparse.csr_matrix) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Weigh phrases by the requests that hold several of them against all others, twice; and who matches."""
     matched = np.asarray(own.sum(axis=1)).ravel() >= _MIN_PHRASES
-    bits = np.zeros(community.size)
+    bits = np.zeros(own.shape[1])
     for _ in range(2):
         inside = np.asarray(own[matched].sum(axis=0)).ravel()
         outside = np.asarray(own[~matched].sum(axis=0)).ravel()
         bits = np.clip(np.log2((inside + 0.5) / (outside + 0.5)), -_MAX_BITS, _MAX_BITS) * _OVERLAP
         matched = np.asarray(own @ bits).ravel() >= MATCH_BITS
         if not matched.any():
-            return None
-    return Template(phrases=names[community], bits=bits, matched=np.flatnonzero(matched))
+            break
+    return bits, matched
+
+
+def _fit(said: sparse.csr_matrix, community: NDArray[np.int64], names: NDArray[np.int64]) -> Template | None:
+    """The template of a community of phrases, if any request matches it."""
+    bits, matched = _bits(said[:, community])
+    return Template(phrases=names[community], bits=bits, matched=np.flatnonzero(matched)) if matched.any() else None

@@ -102,12 +102,6 @@ def test_steady_arrivals_are_told_from_sleepers_and_sleepers_are_not() -> None:
     assert sum(value >= math.log(20) for value in human) <= stats.binom.ppf(0.999, 200, 1 / 20)
 
 
-def test_a_conformal_rank_is_an_e_value() -> None:
-    rng = np.random.default_rng(6)
-    values = [evidence.rank_e(score[0], score[1:].tolist()) for score in rng.random((4000, 30))]
-    assert 0.8 < float(np.mean(values)) <= 1.0
-
-
 @pytest.mark.parametrize(("log_e", "expected"), [(-1e9, 0.5), (0.0, 1.0), (math.log(9.0), 5.0), (1e9, 100.0)])
 def test_hedge_keeps_half_and_caps(log_e: float, expected: float) -> None:
     assert evidence.hedge(log_e, 100.0) == pytest.approx(expected)

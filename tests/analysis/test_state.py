@@ -44,5 +44,5 @@ def test_bytes_that_are_no_snapshot_are_refused(data: bytes) -> None:
 
 
 def test_a_snapshot_of_another_size_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"got format 2 with 2\*\*18 slots, expected format 2 with 2\*\*17"):
+    with pytest.raises(ConfigError, match=r"got format 3 with 2\*\*18 slots, expected format 3 with 2\*\*17"):
         restore(snapshot(Analyzer(SMALL)), replace(SMALL, phrase_slots_log2=17))

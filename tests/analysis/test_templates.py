@@ -14,3 +14,27 @@ from gateway.analysis import templates
 def test_texts_of_few_words_cost_a_bounded_number_of_links(most: int, kept: list[int]) -> None:
     lift = np.array([1.5, 2.0, 2.0, 9.0, 0.5])
     assert np.flatnonzero(templates.strongest(lift > 1.0, lift, most)).tolist() == kept
+
+
+def test_two_prompts_that_share_a_turn_of_the_language_are_two_templates() -> None:
+    first, second, common, noise = range(6), range(6, 12), (12, 13, 14), range(15, 75)
+    said: list[tuple[int, int, int]] = []
+    for request in range(240):
+        if request < 40:
+            words = [*first, *(common if request % 2 else ())]
+        elif request < 80:
+            words = [*second, *(common if request % 2 else ())]
+        else:
+            words = [15 + request % 60, 15 + (7 * request + 3) % 60, *(common if request % 3 == 0 else ())]
+        said += [(request, phrase, request) for phrase in words]
+    rows = templates.Rows(
+        request=np.array([one[0] for one in said], np.int64),
+        phrase=np.array([one[1] for one in said], np.int32),
+        account=np.arange(240, dtype=np.int64),
+        ts=np.arange(240.0),
+        wants=np.zeros(240, np.int64),
+    )
+    groups = [set(found.matched.tolist()) for found in templates.find(rows, np.arange(75), 75)]
+    assert not any(group & set(range(40)) and group & set(range(40, 80)) for group in groups)
+    assert {frozenset(range(40)), frozenset(range(40, 80))} <= {frozenset(group) for group in groups}
+    assert len(noise) == 60
