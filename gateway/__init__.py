@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("events",),
     ("analysis",),
     ("standing",),
+    ("exchange",),
     ("pipeline", "observer"),
     ("worker",),
     ("recording",),

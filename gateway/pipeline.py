@@ -7,7 +7,7 @@
     close   one event is written down
 
 Every step either goes on or raises RequestRefused. The pipeline knows neither sockets nor ASGI
-(``guard.py`` is the skin) and awaits only the store of budgets, so ``replay`` drives the same code with
+(``guard.py`` and ``call.py`` are the skin) and awaits only the store of budgets, so ``replay`` drives the same code with
 a clock of its own.
 
 Invariants: a reservation is settled or refunded exactly once, whatever happens in between; an exchange
@@ -16,8 +16,7 @@ ends in exactly one event; nothing is forwarded that was not admitted.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.dialects import (
@@ -31,10 +30,9 @@ from gateway.dialects import (
     read_request,
 )
 from gateway.errors import RequestRefused
+from gateway.exchange import Exchange, new_id
 from gateway.types import (
-    NO_STANDING,
     Event,
-    Grant,
     Level,
     Outcome,
     Refusal,
@@ -50,64 +48,15 @@ if TYPE_CHECKING:
     from gateway.budgets import Budgets, Estimator
     from gateway.canary import Marker, ReplyMarks
     from gateway.clock import Clock
-    from gateway.dialects import ReplyReader, Route
+    from gateway.dialects import ReplyReader
     from gateway.events import EventSink
     from gateway.identity import Identities
-    from gateway.policy import PassThrough, PolicySet
+    from gateway.policy import PolicySet
     from gateway.standing import StandingTable
     from gateway.telemetry import Metrics
-    from gateway.types import JSON, Family, Headers, Identity, Plan
+    from gateway.types import JSON, Headers, Identity, Plan
 
-
-@dataclass(slots=True, eq=False)
-class Exchange:
-    """One request and what became of it; filled from top to bottom as it goes down the path."""
-
-    id: str
-    family: Family
-    method: str
-    path: str
-    started_at: float
-    started_s: float
-    route: Route | None = None
-    pass_through: PassThrough | None = None
-    identity: Identity | None = None
-    facts: RequestFacts | None = None
-    standing: Standing = NO_STANDING
-    headers: Headers = field(default_factory=list)
-    signature: str | None = None
-    """The enforced cluster whose signature the request shows, where the account has no standing of its own."""
-    plan: Plan | None = None
-    grant: Grant | None = None
-    marks: ReplyMarks | None = None
-    held_out: bool = False
-    """The reply stays unmarked as a control, though the plan marks."""
-    reader: ReplyReader | None = None
-    traits: Mapping[str, JSON] | None = None
-    usage_added: bool = False
-    """We asked for usage in the stream; the caller did not, so its event is removed again."""
-    sent_upstream: bool = False
-    first_byte_s: float | None = None
-    status: int = 0
-    outcome: Outcome = Outcome.FAILED
-    refusal: Refusal | None = None
-    usage: Usage | None = None
-    cost_microusd: int = 0
-    settled: bool = False
-    closed: bool = False
-
-    @property
-    def rewrites(self) -> bool:
-        """The reply's text or events may have to change, so it must not come compressed."""
-        hidden = self.plan is not None and self.plan.hide_reasoning
-        return self.usage_added or hidden or self.marks is not None
-
-    @property
-    def route_name(self) -> str:
-        """The route's name, ``pass_through`` or ``unknown``: a bounded set, for labels."""
-        if self.route is not None:
-            return self.route.name
-        return "pass_through" if self.pass_through is not None else "unknown"
+__all__ = ["Decider", "Exchange", "Observer", "Pipeline", "Policies"]
 
 
 class Policies(Protocol):
@@ -149,7 +98,7 @@ class Decider:
     def open(self, method: str, path: str, headers: Headers) -> Exchange:
         """Begin: an id, and the shape in which even the first refusal is written. Never raises."""
         return Exchange(
-            id=_new_id(),
+            id=new_id(),
             family=family_of(path, headers),
             method=method,
             path=path,
@@ -387,19 +336,6 @@ class Pipeline(Decider):
             traits=exchange.traits,
         )
 
-
-def _new_id() -> str:
-    """An id that nobody can guess: 96 random bits, taken from the system for many requests at a time."""
-    if not _ids:
-        block = os.urandom(_ID_BYTES * _IDS_AT_A_TIME).hex()
-        _ids.extend(block[at : at + 2 * _ID_BYTES] for at in range(0, len(block), 2 * _ID_BYTES))
-    return "req_" + _ids.pop()
-
-
-_ID_BYTES = 12
-_IDS_AT_A_TIME = 256
-_ids: list[str] = []
-os.register_at_fork(after_in_child=_ids.clear)  # else two workers would hand out the same
 
 _ASKS = frozenset({"user", "input"})
 """Roles of the texts that a reply answers."""
