@@ -40,7 +40,7 @@ BOUNDED = settings(
 SECRET = "s3cr3t-value-of-a-key"
 ENVIRON = {"SAMPLES_KEY": "azaza2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=", "API_KEY": SECRET, "HOST": "h"}
 NOW = 1_767_614_400.0
-LARGE = MAX_BYTES // 32
+LARGE = MAX_BYTES // 64
 """What a hostile file is cut to: measuring memory makes the parser ten times slower."""
 MEMORY_BYTES = 24 * 1024 * 1024
 
