@@ -4,7 +4,8 @@ import httpx
 import pytest
 
 from gateway.upstream import UpstreamTimeouts, open_transport
-from gateway.upstream.wire import CHUNKED, write_head as write
+from gateway.upstream.wire import CHUNKED
+from gateway.upstream.wire import write_head as write
 
 
 def request(method: str = "POST", target: bytes = b"/v1", **more: object) -> httpx.Request:
