@@ -15,8 +15,9 @@ from gateway.dialects.decoding import METERED_ENCODINGS, metered_encodings
 from gateway.dialects.edit import BodyEdit, edit_body
 from gateway.dialects.instruct import may_instruct
 from gateway.dialects.prose import TextWriter
+from gateway.dialects.reader import ReplyReader
 from gateway.dialects.refusals import error_event, write_refusal
-from gateway.dialects.replies import ReplyReader, read_reply
+from gateway.dialects.replies import read_reply
 from gateway.dialects.request import facts_of, read_request
 from gateway.dialects.routes import ROUTES, Route, allowed_methods, family_of, find_route, path_known
 from gateway.dialects.sse import PING

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.dialects import read_reply
 from gateway.dialects.alike import PLAIN, Alike
-from gateway.dialects.replies import StreamReply
+from gateway.dialects.stream_reply import StreamReply
 from tests.dialects.samples import SSE, chat_delta, chat_event, event, facts_of, messages_event, route_of
 
 TEXTS = [
