@@ -10,7 +10,7 @@ from __future__ import annotations
 from gateway.canary.sentences import Frame, Link
 
 _SUBJECTS = """
-answer response text account statement introduction review presentation report survey description overview summary section
+answer response text account statement introduction review report survey overview summary section
 discussion note outline passage analysis guide
 """
 LEADS: tuple[str, ...] = tuple(f"This {subject}" for subject in _SUBJECTS.split())
