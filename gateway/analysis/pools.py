@@ -59,7 +59,8 @@ class Pool(NamedTuple):
 
 
 def find(accounts: Accounts, apart: NDArray[np.bool_], config: AnalysisConfig, now_s: float) -> Iterator[Pool]:
-    """Weigh the groups that the rhythm forms now.
+    """Weigh the groups that the rhythm forms now; none that is larger than what it is compared with, as in a log's
+    first days, when hardly anybody has had a day to leave out.
 
     ``apart`` flags accounts that belong to other clusters or are exempt: neither members nor cohort.
     """
@@ -67,9 +68,9 @@ def find(accounts: Accounts, apart: NDArray[np.bool_], config: AnalysisConfig, n
         group = accounts.rhythm.working(now_s, within_days) & ~apart
         numbers = np.flatnonzero(group).tolist()
         holders = accounts.cohort.holders(numbers)
-        if len(holders) < config.min_entities:
-            continue
         inside = group | apart
+        if len(holders) < config.min_entities or 2 * int(inside.sum()) > inside.size:
+            continue
         change = accounts.change(holders, inside, now_s, config.family_cap)
         found = _weigh(accounts.cohort, holders, inside, config, coordination=change.e_value)
         parts = _members(accounts, group, apart, config) if found.suffice(config) else []

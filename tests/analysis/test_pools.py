@@ -19,7 +19,7 @@ def groups(analyzer: Analyzer) -> list[set[str]]:
 
 def town(seed: int, days: int = 8) -> Crowd:
     crowd = Crowd(seed, days)
-    crowd.people(300)
+    crowd.people(500)
     crowd.machines(50)
     return crowd
 
@@ -87,6 +87,15 @@ def test_a_privacy_gateway_that_gives_all_its_users_one_address_and_fingerprint_
         for place in range(60)
     }
     assert not enforced(crowd.run()) & users
+
+
+def test_a_launch_and_a_privacy_service_in_one_log_do_not_add_up_to_an_operator() -> None:
+    crowd = town(11)
+    exits = [crowd.value() for _ in range(2)]
+    for place in range(40):
+        crowd.add(crowd.every_day(1.0), created=START - 10 * HOUR + place)
+        crowd.add(crowd.every_day(1.0), {"net": exits[place % 2], "ja4": 5, "prog": place % 9}, mail=77)
+    assert enforced(crowd.run()) == set()
 
 
 def test_a_customer_whose_address_and_mail_domain_a_relay_copies_is_not_a_member() -> None:
