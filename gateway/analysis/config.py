@@ -31,7 +31,7 @@ class AnalysisConfig:
     benign_gathering: float = 12.0
     """Holders that a benign new template may gather before the population has shown larger ones: half as many
     again as ``min_entities``; the bound that counts in large populations, together with the largest seen."""
-    tied_share: float = 0.4
+    tied_share: float = 0.75
     """Where a text is not new, so many of its senders must be tied to each other before all of them are acted on."""
     benign_steady: float = 0.3
     """Share of a benign group's holders that are programs without a rhythm of day and night."""

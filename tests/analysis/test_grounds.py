@@ -61,7 +61,7 @@ def test_a_new_prompt_that_many_programs_run_by_night_is_not_enough() -> None:
     assert not found(protocol=0.5, provenance=0.5, intent=1e3, coordination=1e3).suffice(CONFIG)
 
 
-@pytest.mark.parametrize(("tied", "content", "enough"), [(0.39, 1.0, False), (0.4, 1.0, True), (0.0, 8.0, True)])
+@pytest.mark.parametrize(("tied", "content", "enough"), [(0.74, 1.0, False), (0.75, 1.0, True), (0.0, 8.0, True)])
 def test_a_text_condemns_only_where_it_is_new_or_its_senders_are_tied(
     tied: float, content: float, enough: bool
 ) -> None:
