@@ -61,6 +61,29 @@ def test_a_folder_is_read_in_the_order_of_its_files(tmp_path: Path) -> None:
     assert [recorded.id for recorded in read(tmp_path)] == ["r1", "r2", "r3"]
 
 
+@pytest.mark.parametrize("skip", [0, 1, 2, 3, 4])
+def test_what_was_read_before_is_left_out(tmp_path: Path, skip: int) -> None:
+    one = write_rows(tmp_path / "one.ndjson", [request(number) for number in range(3)])
+    assert [recorded.id for recorded in read_requests(one, skip=skip)] == ["r0", "r1", "r2"][skip:]
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    write_rows(folder / "requests-20260101T000000-001-7.ndjson", [request(0), request(2)])
+    write_rows(folder / "requests-20260101T000000-001-8.ndjson", [request(1), request(3)])
+    assert [recorded.id for recorded in read_requests(folder, skip=skip)] == ["r0", "r1", "r2", "r3"][skip:]
+
+
+def test_times_that_go_back_behind_what_was_read_before_are_told(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "requests.ndjson", [request(1, after_s=5), request(2, after_s=4)])
+    with pytest.raises(FileErrors, match="sort the log by ts"):
+        list(read_requests(path, skip=1))
+
+
+def test_a_body_that_is_a_reference_is_no_body(tmp_path: Path) -> None:
+    write_rows(tmp_path / "texts.ndjson", [{"key": "k", "text": "{}"}])
+    (found,) = read(write_rows(tmp_path / "requests.ndjson", [request(1, body={"$text": "k"})]))
+    assert found.body == {"$text": "k"}
+
+
 def line_with(**fields: Any) -> bytes:
     return orjson.dumps({**request(1), **fields})
 
@@ -125,8 +148,9 @@ def test_times_that_go_back_are_told_and_equal_ones_are_not(tmp_path: Path) -> N
     assert str(raised.value) == f"{path}:{problem}"
 
 
-def test_a_packed_log_that_was_cut_off_is_no_log(tmp_path: Path) -> None:
-    path = write_rows(tmp_path / "requests.ndjson.zst", [request(number) for number in range(50)])
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_a_packed_log_that_was_cut_off_is_no_log(tmp_path: Path, ending: str) -> None:
+    path = write_rows(tmp_path / f"requests.ndjson{ending}", [request(number) for number in range(50)])
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(FileErrors, match="damaged or cut off"):
         read(path)
