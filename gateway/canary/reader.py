@@ -19,38 +19,31 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, Protocol
 
-from gateway.canary.shield import SPECIAL, Shield
+from gateway.canary.chunks import CACHE, CURLY, LOOK, Chunk, classify
+from gateway.canary.shield import Shield
 from gateway.canary.slots import MARKER, OXFORD_AND, OXFORD_OR, Candidate, Slot, load_inventory
 from gateway.canary.words import CLAUSE_STARTS, FOREIGN, NOT_ITEMS, STRONG_ENGLISH
 
 HOLD = 64
 """Characters that may be held back: what a streaming reader never waits longer for."""
-LOOK = 48
-"""Characters that a decision may see from its place on: the longest form and the word after it."""
 _NEAR_WORDS = 18
 _ENGLISH_WORDS_NEAR = 2
 
 _CHUNK = re.compile(r"\S+")
 _SPACE = re.compile(r"\s+")
-_CLEAN = re.compile(r"([A-Za-z]+(?:['\u2019][A-Za-z]+)?(?:-[A-Za-z]+)*)([.,;:!?]*)\Z")
-_CURLY = "\u2019"
-_WRAPPING = "\"'*_[](){}<>`#~.,;:!?-\u201c\u201d\u2018\u2019\u2013\u2014"
 _I_FORMS = frozenset({"I ", "I'", "I\u2019"})
-_PUNCTUATION = re.compile(r"[.,;:!?]+\Z")
 _WORD_AHEAD = re.compile(r" ([a-z]+(?:'[a-z]+)?|\d)")
 _AND_AHEAD = re.compile(r" (and|or) ([a-z']+)")
 _ENDISH = re.compile(r"\s*\Z|[.,;:!?](?:\s|\Z)| (?:and|or|but|to|in|for|when|while|with|by|so|on|at|from)\b")
 _AFTER_FORM = re.compile(r"\Z|[.,;:!?]*(?:\s|\Z)")
 _ITEM = re.compile(r"([-*]) (?![-*] )(?=\S)")
 _EMPTY_ITEM = re.compile(r"([-*])(?=\n|\Z)")
-_ENUMERATOR = re.compile(r"(?:\d{1,3}|[A-Za-z])[.)]\Z")
 _LABEL = re.compile(r"[^A-Za-z]|[A-Za-z][.)] |[^.\n]{0,40}:(?: |\n|\Z)")
 """How a line begins that is no plain paragraph: a sign, a number, a letter with a dot, a label with a colon."""
 _PARAGRAPH = 2
 _MAX_LIST_WORDS = 3
 _MIN_LIST_COMMAS = 2
 """With one comma before it, ``X, Y and Z`` is too often no list but a phrase, a comma and a pair."""
-_CACHE_LIMIT = 50_000
 
 
 class Site(NamedTuple):
@@ -77,60 +70,6 @@ class Between(Protocol):
     def __call__(self, last: str, ahead: str, at: int) -> str:
         """A sentence and a space, or nothing. ``last`` is the word before, ``ahead`` the next ``LOOK`` characters."""
         ...
-
-
-class _Chunk(NamedTuple):
-    """A run without white space, as it is whatever stands around it."""
-
-    word: str
-    """Lower-case word, ``#`` for anything that is none, empty for bare punctuation."""
-    tail: str = ""
-    clean: bool = False
-    plain: bool = False
-    """A clean word that nothing follows and no form begins with: most of all text."""
-    strong: bool = False
-    capital: bool = False
-    special: bool = False
-    enumerates: bool = False
-    candidates: tuple[Candidate, ...] = ()
-
-
-_cache: dict[str, _Chunk] = {}
-
-
-def _classify(text: str) -> _Chunk:
-    """What ``text`` is; remembered, as texts are made of few different words."""
-    special = not SPECIAL.isdisjoint(text)
-    clean = _CLEAN.match(text)
-    if clean:
-        word = clean[1].lower().replace(_CURLY, "'")
-        candidates = load_inventory().by_first_word.get(word, ())
-        chunk = _Chunk(
-            word=word,
-            tail=clean[2],
-            clean=True,
-            plain=not clean[2] and not candidates and word not in FOREIGN and len(text) < LOOK,
-            strong=word in STRONG_ENGLISH,
-            capital=clean[1][0].isupper(),
-            candidates=candidates,
-        )
-    elif _PUNCTUATION.match(text):
-        chunk = _Chunk(word="", tail=text)
-    elif not any(sign.isalnum() for sign in text):
-        chunk = _Chunk(word="", special=special)
-    else:
-        letters = text.strip(_WRAPPING).lower().replace(_CURLY, "'")
-        body = text.rstrip("\"'*_)]}`\u201d\u2019")
-        chunk = _Chunk(
-            word=letters if letters.isascii() and letters.replace("'", "").isalpha() else "#",
-            tail=body[len(body.rstrip(".,;:!?")) :],
-            capital=text[:1].isupper(),
-            special=special,
-            enumerates=bool(_ENUMERATOR.match(text)),
-        )
-    if len(_cache) < _CACHE_LIMIT:
-        _cache[text] = chunk
-    return chunk
 
 
 class Reader:
@@ -188,7 +127,7 @@ class Reader:
         buffer, position = self._buffer, 0
         size = len(buffer)
         last = size if final else size - LOOK
-        cache = _cache
+        cache = CACHE
         while position < size:
             space = _SPACE.match(buffer, position)
             if space:
@@ -208,7 +147,7 @@ class Reader:
                 self._gap(buffer[position : position + LOOK], position)
             found = _CHUNK.match(buffer, position, position + LOOK)
             text = found[0] if found else ""
-            chunk = cache.get(text) or _classify(text)
+            chunk = cache.get(text) or classify(text)
             if chunk.plain and self._commas < _MIN_LIST_COMMAS and not self._inside:
                 self._word(chunk.word, strong=chunk.strong)
                 self.last_tail = ""
@@ -289,7 +228,7 @@ class Reader:
         if self._swap is None:
             self._swap = False
             if top and self._after_colon and not self._shield.up and (not self._strict or self._english(window)):
-                word = _classify(window[2:].split(None, 1)[0]).word
+                word = classify(window[2:].split(None, 1)[0]).word
                 form = 0 if sign == "-" else 1
                 site = Site(self._by_id[MARKER], self._name(word), form, self._offset + position, sign)
                 wanted = self._choose(site)
@@ -312,7 +251,7 @@ class Reader:
             self._segment_first = word
         self._segment += 1
 
-    def _step(self, chunk: _Chunk, text: str, buffer: str, position: int) -> int:
+    def _step(self, chunk: Chunk, text: str, buffer: str, position: int) -> int:
         """Read one chunk, or a form of several; the characters read."""
         if self._inside or len(text) == LOOK:
             # A run without white space longer than the window is no prose; it is taken in piece by piece.
@@ -353,9 +292,9 @@ class Reader:
             self._commas += 1
             self._segment = 0
 
-    def _match(self, chunk: _Chunk, window: str, position: int) -> int:
+    def _match(self, chunk: Chunk, window: str, position: int) -> int:
         """Try the forms that begin with this word, longest first; the characters read, 0 for none."""
-        low = window.lower().replace(_CURLY, "'")
+        low = window.lower().replace(CURLY, "'")
         start, tail = self._start, self.last_tail
         for candidate in chunk.candidates:
             slot, form = candidate.slot, candidate.text
@@ -402,7 +341,7 @@ class Reader:
 
     def _english(self, window: str) -> bool:
         """Whether the words around are plainly English: enough of its commonest, none of another language's."""
-        if self.words - self._foreign_at < _NEAR_WORDS or not window.replace(_CURLY, "").isascii():
+        if self.words - self._foreign_at < _NEAR_WORDS or not window.replace(CURLY, "").isascii():
             return False
         near = self.words - _NEAR_WORDS
         count = (self._strong_at > near) + (self._strong_before > near)
@@ -425,15 +364,15 @@ class Reader:
         if wanted is not None and wanted != candidate.form:
             form = slot.forms[wanted]
             written = form[0].upper() + form[1:] if original[0].isupper() or form[:2] in {"i ", "i'"} else form
-            if _CURLY in original:
-                written = written.replace("'", _CURLY)
+            if CURLY in original:
+                written = written.replace("'", CURLY)
             self._edit(position, original, written)
         for word in form.rstrip(",").split(" "):
             self._word(word, strong=word in STRONG_ENGLISH)
         self._tail("," if form.endswith(",") else "")
         return len(original)
 
-    def _oxford(self, chunk: _Chunk, text: str, window: str, position: int) -> None:
+    def _oxford(self, chunk: Chunk, text: str, window: str, position: int) -> None:
         """The comma before the last ``and`` of a plain list: its slot is asked and written."""
         first = self._segment_first if self._segment else chunk.word
         if self._segment >= _MAX_LIST_WORDS or first in NOT_ITEMS or chunk.word in NOT_ITEMS:
