@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from gateway.canary.asked import markable
-from gateway.canary.keyring import load_keyring, locked, new_keyring, save_keyring
+from gateway.canary.keyring import load_keyring, locked, new_keyring, rotate, save_keyring
 from gateway.canary.marking import MarkRecord, make_writer
 from gateway.canary.request_side import BEHAVIOUR
 from gateway.canary.slots import load_inventory
@@ -122,9 +122,28 @@ class Marker:
                 if not path.exists():
                     save_keyring(path, new_keyring(inventory=load_inventory().digest, now_s=clock.now()))
         self._keyring = load_keyring(path)
+        if self._keyring.newest.inventory != load_inventory().digest:
+            self._keyring = self._renewed()
         self._promised = self._committed(self._keyring)
         self._asked: set[str] = set()
         self._promises = ThreadPoolExecutor(max_workers=1, thread_name_prefix="distillguard-keyring")
+
+    def _renewed(self) -> Keyring:
+        """The keyring with a version for this release's inventory: what marks is what was promised."""
+        digest = load_inventory().digest
+        try:
+            with locked(self._path):
+                keyring = load_keyring(self._path)
+                if keyring.newest.inventory != digest:
+                    keyring = rotate(keyring, inventory=digest, now_s=self._clock.now())
+                    save_keyring(self._path, keyring)
+                    _log.info("keyring rotated for this release's inventory", extra={"version": keyring.newest.version})
+        except OSError as error:
+            raise ConfigError(
+                f"{self._path}: got a keyring for another release's inventory that cannot be written ({error}), "
+                "expected to add a version; make it writable"
+            ) from error
+        return keyring
 
     def for_reply(self, cluster: str, prompt: str | None, carriers: Sequence[str]) -> ReplyMarks | None:
         """Writers for a reply to ``cluster``; ``None`` while its key is still being promised."""

@@ -114,6 +114,11 @@ def mark(
 ) -> None:
     """Write replies as a cluster would have received them."""
     ring = load_keyring(keyring)
+    if ring.newest.inventory != load_inventory().digest:
+        raise ConfigError(
+            f"{keyring}: got marks promised for another release's inventory, expected this one's; "
+            f"add a version: distillguard canary keygen --rotate --out {keyring}"
+        )
     chosen = _names(carriers)
     if unknown := set(chosen) - set(CARRIERS):
         raise ConfigError(f"--carriers: got {sorted(unknown)}, expected some of {', '.join(CARRIERS)}")

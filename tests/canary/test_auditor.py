@@ -121,3 +121,24 @@ def test_no_promise_is_lost_between_keygen_and_a_running_gateway(
     marker.close()
     assert held == [where]
     assert [entry.cluster for entry in load_keyring(path).ledger][-2:] == ["c7", "c8"]
+
+
+def test_a_keyring_of_another_releases_inventory_gets_a_version_before_it_marks(tmp_path: Path) -> None:
+    path = tmp_path / "k.json"
+    save_keyring(
+        path, new_keyring(inventory="of an old release", now_s=10.0, secret=ring_secret(13)).commit("c1", now_s=11.0)
+    )
+    rows = tmp_path / "rows.ndjson"
+    rows.write_text('{"prompt": "p", "reply": "r"}\n')
+    mark = ["mark", "--keyring", str(path), "--cluster", "c1", "--in", str(rows), "--out", "-"]
+    with pytest.raises(ConfigError, match=r"another release's inventory.*--rotate"):
+        CliRunner().invoke(canary, mark, catch_exceptions=False)
+
+    marker = Marker(path, ManualClock())
+    assert marker.version == 2
+    assert marker.for_reply("c1", "p", ()) is None, "its new key is not promised yet"
+    marker.close()
+    kept = load_keyring(path)
+    assert [version.inventory for version in kept.versions] == ["of an old release", DIGEST]
+    assert [(entry.cluster, entry.version) for entry in kept.ledger] == [("c1", 1), ("c1", 2)]
+    assert Marker(path, ManualClock()).version == 2, "once"
