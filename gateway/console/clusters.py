@@ -14,21 +14,20 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from starlette.routing import Route
-
-from gateway.console.answers import answer, refusal
-from gateway.errors import StoreError
+from gateway.console.answers import Wrong, api_route
 from gateway.standing import SubjectKind, Verb
 from gateway.standing.rows import cluster_row, override_row, whole_cluster_row
 from gateway.types import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import Route
 
     from gateway.rooms import Rooms
     from gateway.standing import ClusterView
@@ -39,33 +38,11 @@ _MAX_AUDIT = 10_000
 _FIELDS = {"who", "why", "until"}
 
 
-class _Wrong(Exception):
-    """A request that cannot be done; ``status`` and the message go to the caller."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 def cluster_routes(rooms: Rooms, guard: Callable[[Request], Response | None]) -> list[Route]:
     """The routes; ``guard`` says why a caller may not use them."""
     api = _Clusters(rooms)
 
-    def route(path: str, act: Callable[[Request], Awaitable[Any]], method: str) -> Route:
-        async def endpoint(request: Request) -> Response:
-            if (refused := guard(request)) is not None:
-                return refused
-            if not hasattr(rooms, "standing"):
-                return refusal(503, "the gateway is starting; ask again when /readyz says so")
-            try:
-                return answer(await act(request))
-            except _Wrong as wrong:
-                return refusal(wrong.status, str(wrong))
-            except StoreError as error:
-                return refusal(503, f"the store of standings cannot be asked, nothing was changed: {error}")
-
-        return Route(path, endpoint, methods=[method])
-
+    route = partial(api_route, rooms, guard)
     return [
         route("/api/clusters", api.list, "GET"),
         route("/api/clusters/{subject}", api.show, "GET"),
@@ -83,7 +60,7 @@ class _Clusters:
         """Every cluster, or those of a level."""
         level = request.query_params.get("level")
         if level is not None and level not in {one.value for one in Level}:
-            raise _Wrong(400, f"level: got {level!r}, expected none, watch, suspect or confirmed")
+            raise Wrong(400, f"level: got {level!r}, expected none, watch, suspect or confirmed")
         views = self._rooms.standing.clusters(self._rooms.clock.now())
         return {"clusters": [cluster_row(view) for view in views if level in (None, view.level.value)]}
 
@@ -96,7 +73,7 @@ class _Clusters:
         """What people decided, the newest first."""
         text = request.query_params.get("limit", "1000")
         if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MAX_AUDIT:
-            raise _Wrong(400, f"limit: got {text[:40]!r}, expected 1 to {_MAX_AUDIT}")
+            raise Wrong(400, f"limit: got {text[:40]!r}, expected 1 to {_MAX_AUDIT}")
         newest = reversed(await self._rooms.standing.audit())
         return {"audit": [override_row(one) for one, _ in zip(newest, range(int(text)), strict=False)]}
 
@@ -112,7 +89,7 @@ class _Clusters:
     async def _decide(self, request: Request, kind: SubjectKind) -> dict[str, Any]:
         subject, verb = request.path_params["subject"], request.path_params["verb"]
         if verb not in {one.value for one in Verb}:
-            raise _Wrong(404, f"got the verb {verb!r}, expected confirm, dismiss, exempt or release")
+            raise Wrong(404, f"got the verb {verb!r}, expected confirm, dismiss, exempt or release")
         given = await _body(request)
         table, now_s = self._rooms.standing, self._rooms.clock.now()
         until = _until(given.get("until"))
@@ -121,15 +98,15 @@ class _Clusters:
                 Verb(verb), kind, subject, who=_text(given, "who"), why=_text(given, "why"), until=until, now_s=now_s
             )
         except KeyError:
-            raise _Wrong(404, _unknown(subject)) from None
+            raise Wrong(404, _unknown(subject)) from None
         except ValueError as error:
-            raise _Wrong(400, str(error)) from None
+            raise Wrong(400, str(error)) from None
         return override_row(done)
 
     def _view(self, cluster: str) -> ClusterView:
         view = self._rooms.standing.cluster(cluster, self._rooms.clock.now())
         if view is None:
-            raise _Wrong(404, _unknown(cluster))
+            raise Wrong(404, _unknown(cluster))
         return view
 
 
@@ -140,25 +117,25 @@ def _unknown(cluster: str) -> str:
 async def _body(request: Request) -> dict[str, Any]:
     """The posted object. Raises _Wrong for anything else."""
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        raise _Wrong(415, "expected content-type: application/json")
+        raise Wrong(415, "expected content-type: application/json")
     data = b""
     async for chunk in request.stream():
         data += chunk
         if len(data) > _MAX_BODY_BYTES:
-            raise _Wrong(413, f"got more than {_MAX_BODY_BYTES} bytes, expected who, why and until")
+            raise Wrong(413, f"got more than {_MAX_BODY_BYTES} bytes, expected who, why and until")
     try:
         given = json.loads(data)
     except (ValueError, RecursionError):
-        raise _Wrong(400, 'got a body that is no JSON, expected {"who": "...", "why": "..."}') from None
+        raise Wrong(400, 'got a body that is no JSON, expected {"who": "...", "why": "..."}') from None
     if not isinstance(given, dict) or not given.keys() <= _FIELDS:
-        raise _Wrong(400, "got other fields, expected an object of who, why and (optionally) until")
+        raise Wrong(400, "got other fields, expected an object of who, why and (optionally) until")
     return given
 
 
 def _text(given: dict[str, Any], name: str) -> str:
     value = given.get(name)
     if not isinstance(value, str) or not value.strip() or len(value) > _MAX_TEXT_CHARS:
-        raise _Wrong(400, f"{name}: expected a text of 1 to {_MAX_TEXT_CHARS} characters; it is kept in the audit log")
+        raise Wrong(400, f"{name}: expected a text of 1 to {_MAX_TEXT_CHARS} characters; it is kept in the audit log")
     return value.strip()
 
 
@@ -175,4 +152,4 @@ def _until(value: Any) -> float | None:
             parsed = None
         if parsed is not None and parsed.tzinfo is not None:
             return parsed.timestamp()
-    raise _Wrong(400, f"until: got {str(value)[:40]!r}, expected seconds since the epoch or RFC 3339 with its zone")
+    raise Wrong(400, f"until: got {str(value)[:40]!r}, expected seconds since the epoch or RFC 3339 with its zone")

@@ -17,11 +17,10 @@ import asyncio
 import dataclasses
 import json
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from starlette.routing import Route
-
-from gateway.console.answers import answer, refusal
+from gateway.console.answers import Wrong, api_route
 from gateway.errors import StoreError
 from gateway.events.search import STREAM_EVENTS, find_event, find_in_stream
 from gateway.policy.cases import LiveCase
@@ -30,10 +29,11 @@ from gateway.policy.messages import validate_value
 from gateway.types import Family, Identity, Level, RequestFacts, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import Route
 
     from gateway.rooms import Rooms
     from gateway.types import Event
@@ -49,31 +49,11 @@ _OF_DIRECTORY = {
 """Keys of a described subject -> what they are called in the directory and in an identity."""
 
 
-class _Wrong(Exception):
-    """A request that cannot be explained; ``status`` and the message go to the caller."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 def explain_routes(rooms: Rooms, refused: Callable[[Request], Response | None]) -> list[Route]:
     """The routes; ``refused`` says who may not ask."""
     api = _Explain(rooms)
 
-    def route(path: str, act: Callable[[Request], Awaitable[Any]], method: str) -> Route:
-        async def endpoint(request: Request) -> Response:
-            if (no := refused(request)) is not None:
-                return no
-            if not hasattr(rooms, "pipeline"):
-                return refusal(503, "the gateway is starting; ask again when /readyz says so")
-            try:
-                return answer(await act(request))
-            except _Wrong as wrong:
-                return refusal(wrong.status, str(wrong))
-
-        return Route(path, endpoint, methods=[method])
-
+    route = partial(api_route, rooms, refused)
     return [route("/api/explain", api.given, "POST"), route("/api/explain/{request_id}", api.past, "GET")]
 
 
@@ -85,7 +65,7 @@ class _Explain:
         """The event of a past request, and its explanation under the policies in force."""
         name = request.path_params["request_id"]
         if not _ID.fullmatch(name):
-            raise _Wrong(404, f"got no event {name[:128]!r}, expected the id of a request")
+            raise Wrong(404, f"got no event {name[:128]!r}, expected the id of a request")
         event = await self._find(name, _seconds(request.query_params.get("at")))
         recorded = {
             spec.name: getattr(event, spec.name) for spec in dataclasses.fields(event) if spec.name not in _HIDDEN
@@ -128,13 +108,13 @@ class _Explain:
             try:
                 event = await find_in_stream(rooms.settings.redis, name, at_s)
             except StoreError as error:
-                raise _Wrong(503, f"the store of events cannot be asked: {error}") from None
+                raise Wrong(503, f"the store of events cannot be asked: {error}") from None
             which = f"the newest {STREAM_EVENTS:,} events; ?at=SECONDS says when it was made"
             hint = (
                 f" among {which}" if at_s is None else f" among the first {STREAM_EVENTS:,} events from {at_s:.0f} on"
             )
         if event is None:
-            raise _Wrong(
+            raise Wrong(
                 404,
                 f"got no event {name!r}{hint}, expected the id of a request (x-distillguard-request-id or x-request-id of its reply)",
             )
@@ -180,23 +160,23 @@ def _seconds(text: str | None) -> float | None:
     except ValueError:
         at_s = -1.0
     if not 0 <= at_s < 1e11:  # noqa: PLR2004 - the year 5138
-        raise _Wrong(400, f"at: got {text[:40]!r}, expected seconds since the epoch")
+        raise Wrong(400, f"at: got {text[:40]!r}, expected seconds since the epoch")
     return at_s
 
 
 async def _case(request: Request) -> LiveCase:
     """The posted case. Raises _Wrong with every mistake of it."""
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        raise _Wrong(415, "expected content-type: application/json")
+        raise Wrong(415, "expected content-type: application/json")
     data = b""
     async for chunk in request.stream():
         data += chunk
         if len(data) > _MAX_BODY_BYTES:
-            raise _Wrong(413, f"got more than {_MAX_BODY_BYTES} bytes, expected subject, request and standing")
+            raise Wrong(413, f"got more than {_MAX_BODY_BYTES} bytes, expected subject, request and standing")
     try:
         found = validate_value(json.loads(data), LiveCase)
     except (ValueError, RecursionError):
-        raise _Wrong(400, 'got a body that is no JSON, expected {"subject": {...}, "request": {...}}') from None
+        raise Wrong(400, 'got a body that is no JSON, expected {"subject": {...}, "request": {...}}') from None
     if isinstance(found, list):
-        raise _Wrong(400, "; ".join(found))
+        raise Wrong(400, "; ".join(found))
     return found
