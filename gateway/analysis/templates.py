@@ -40,6 +40,8 @@ _LOW: Final = 0xFFFFFFFF
 _ROUNDS: Final = 3
 _JOIN_SHARE: Final = 0.8
 _SAME_BLOCK: Final = 0.5
+_STRANGERS: Final = 0.9
+"""Of a block's senders, as many send nothing else of a template whose part it is not."""
 _MEET: Final = 0.5
 _PART_SHARE: Final = 0.012
 """What joins a template is said by so many of its accounts: parts of an instruction are, payloads are not."""
@@ -97,7 +99,7 @@ def find(rows: Rows, candidates: NDArray[np.int64], phrases: int) -> list[Templa
         template
         for community in _communities(said, rows.account)
         for part in _parts(said, community)
-        if (template := _fit(said, part, candidates)) is not None
+        if (template := _fit(said, _without_strangers(said, rows.account, part), candidates)) is not None
     ]
 
 
@@ -238,6 +240,32 @@ def _parts(said: sparse.csr_matrix, community: NDArray[np.int64]) -> list[NDArra
     if parts == 1:
         return [community]
     return [community[kept[part == one]] for one in range(parts) if int((part == one).sum()) >= _MIN_PHRASES]
+
+
+def _without_strangers(
+    said: sparse.csr_matrix, account: NDArray[np.int64], community: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The community without texts whose senders send nothing else of it.
+
+    A fixed text of others (the exercise of a class) that shares a turn or two with the template is a block that
+    makes its requests match by itself. Who sends interchangeable parts sends others of them too; who sends only
+    this block, as all but a few of its senders do, is somebody else. A block of most senders is the template itself.
+    """
+    own = said[:, community]
+    bits, matched = _bits(own)
+    rows = np.flatnonzero(matched)
+    inside, sender = own[rows].tocsc(), account[rows]
+    score = np.asarray(inside @ bits).ravel()
+    most, stays = distinct(sender).size / 2, np.ones(community.size, bool)
+    block = _blocks(own)
+    weight = np.bincount(block, weights=np.maximum(bits, 0.0))
+    for one in np.flatnonzero(weight >= MATCH_BITS).tolist():
+        columns = np.flatnonzero(block == one)
+        rests = score - np.asarray(inside[:, columns] @ bits[columns]).ravel() < MATCH_BITS
+        only = np.isin(distinct(sender[rests]), sender[~rests], invert=True)
+        if 0 < only.size < most and only.mean() >= _STRANGERS:
+            stays[columns] = False
+    return community[stays]
 
 
 def _bits(own: sparse.csr_matrix) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

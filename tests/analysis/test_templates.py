@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from gateway.analysis import templates
 
@@ -38,3 +39,20 @@ def test_two_prompts_that_share_a_turn_of_the_language_are_two_templates() -> No
     assert not any(group & set(range(40)) and group & set(range(40, 80)) for group in groups)
     assert {frozenset(range(40)), frozenset(range(40, 80))} <= {frozenset(group) for group in groups}
     assert len(noise) == 60
+
+
+@pytest.mark.parametrize(("sends_more", "taken"), [(0, False), (1, True), (8, True)])
+def test_a_class_whose_exercise_shares_a_part_with_a_template_is_not_of_it(sends_more: int, taken: bool) -> None:
+    """The exercise matches by itself; it is of the template only where those who send it send other parts too."""
+    heads, tails = [range(4 * i, 4 * i + 4) for i in range(4)], [range(16 + 4 * i, 20 + 4 * i) for i in range(4)]
+    exercise = range(32, 44)
+    texts = [(account, [*heads[(account + turn) % 4], *tails[turn]]) for account in range(30) for turn in range(4)]
+    texts += [(100 + student, [*exercise, heads[0][0]]) for student in range(8)]
+    texts += [(100 + student, [*heads[1], *tails[student % 4]]) for student in range(sends_more)]
+    texts += [(200 + stranger, []) for stranger in range(200)]
+    said = sparse.lil_matrix((len(texts), 44), dtype=np.float32)
+    for request, (_, phrases) in enumerate(texts):
+        said[request, phrases] = 1.0
+    account = np.array([account for account, _ in texts], np.int64)
+    kept = templates._without_strangers(said.tocsr(), account, np.arange(44))
+    assert kept.tolist() == [*range(32), *(exercise if taken else ())]
