@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from loadtest.scenario_texts import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 START_S: Final = 1_780_272_000.0
 """Midnight UTC of a Monday."""
@@ -144,7 +144,8 @@ class World:
     def human_times(self, actor: Actor, per_day: float, since: float = 0.0) -> list[float]:
         """Sessions of one to five requests by day, in the actor's time zone, from day ``since``."""
         rng, offset = actor.rng, COUNTRIES[actor.row["country"]][1]
-        now, found = since * DAY_S, []
+        now = since * DAY_S
+        found: list[float] = []
         while True:
             now += rng.expovariate(per_day / 2.5 * 2 / DAY_S)
             if now >= self.days * DAY_S:
@@ -225,6 +226,23 @@ def _harness(world: World, count: int) -> None:
         _human(world, actor, mean=0.3)
 
 
+def _asks_under(system: str) -> Callable[[Actor, float], Ask]:
+    """Questions of one's own under a system prompt."""
+    return lambda actor, _at: Ask(messages=[("user", actor.writer.question())], system=system)
+
+
+def _does_one_of(tasks: Sequence[str]) -> Callable[[Actor, float], Ask]:
+    """One of the exercises of a class."""
+    return lambda actor, _at: Ask(
+        messages=[("user", f"{actor.rng.choice(tasks)} Explain your reasoning step by step.")]
+    )
+
+
+def _judges_by(form: str) -> Callable[[Actor, float], Ask]:
+    """A reply judged by one's own rubric."""
+    return lambda actor, _at: Ask(messages=[("user", f"{form} {actor.writer.question()} {actor.writer.reply()}")])
+
+
 def _behind_one_address(world: World, phones: int, tunnels: int) -> None:
     """A carrier's gateway, VPN exits, and a gateway that strips what it knows."""
     gates = [world.home("IN") for _ in range(5)]
@@ -266,7 +284,7 @@ def _organisations(world: World, share: float) -> None:
         office, prompt = world.home("DE"), world_text(world, "office", index)
         for _ in range(rng.randint(8, 30)):
             actor = world.add(
-                "enterprise", lambda a, _t, p=prompt: Ask(messages=[("user", a.writer.question())], system=p), country="DE", org=f"o{index}",
+                "enterprise", _asks_under(prompt), country="DE", org=f"o{index}",
                 payment=f"pm_office{index}", email_domain=f"firm{index}.example", addresses=[office], signup_ip=office, plan="enterprise",
             )  # fmt: skip
             _human(world, actor, mean=0.5)
@@ -275,7 +293,7 @@ def _organisations(world: World, share: float) -> None:
         tasks = [world_text(world, f"class{index}", number) for number in range(4)]
         for _ in range(rng.randint(25, 45)):
             actor = world.add(
-                "university_class", lambda a, _t, s=tasks: Ask(messages=[("user", f"{a.rng.choice(s)} Explain your reasoning step by step.")]), country="GB",
+                "university_class", _does_one_of(tasks), country="GB",
                 email_domain=f"college{index}.example", addresses=[school], payment=None, created_at=START_S + (week - rng.random()) * DAY_S,
                 signup_ip=school if rng.random() < 0.7 else world.home("GB"),  # noqa: PLR2004 - shares
             )  # fmt: skip
@@ -288,7 +306,7 @@ def _organisations(world: World, share: float) -> None:
             product = world_text(world, f"agency{index}", number)
             actor = world.add(
                 "agency",
-                lambda a, _t, p=product: Ask(messages=[("user", a.writer.question())], system=p),
+                _asks_under(product),
                 payment=f"pm_agency{index}",
                 addresses=[world.cloud()],
             )
@@ -302,7 +320,7 @@ def _programs(world: World, share: float) -> None:
         prompt = world_text(world, "product", index)
         actor = world.add(
             "product_app",
-            lambda a, _t, p=prompt: Ask(messages=[("user", a.writer.question())], system=p),
+            _asks_under(prompt),
             addresses=[world.cloud()],
             plan="team",
         )
@@ -323,7 +341,7 @@ def _programs(world: World, share: float) -> None:
         )
         actor = world.add(
             "own_judge",
-            lambda a, _t, f=form: Ask(messages=[("user", f"{f} {a.writer.question()} {a.writer.reply()}")]),
+            _judges_by(form),
             addresses=[world.cloud()],
         )
         actor.times = world.steady_times(actor, rng.uniform(10, 40))
@@ -374,7 +392,7 @@ def _customers_by_contract(world: World, share: float) -> None:
         for since, until in ((0.0, turn), (turn, world.days)):
             actor = world.add(
                 "key_rotation",
-                lambda a, _t, p=prompt: Ask(messages=[("user", a.writer.question())], system=p),
+                _asks_under(prompt),
                 addresses=[address],
                 payment=card,
             )
