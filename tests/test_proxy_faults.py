@@ -24,7 +24,7 @@ ASK: Any = [{"role": "user", "content": "Why does bread rise? Write a long text,
 
 @pytest.fixture
 def live(tmp_path: Path) -> Iterator[Live]:
-    with live_gateway(tmp_path, first_byte_timeout_s=0.3, idle_timeout_s=0.3, connect_timeout_s=0.3) as found:
+    with live_gateway(tmp_path, first_byte_timeout_s=1.0, idle_timeout_s=1.0, connect_timeout_s=1.0) as found:
         yield found
 
 
