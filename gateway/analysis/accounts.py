@@ -72,19 +72,3 @@ class Accounts:
         """Whether a group (one account a holder) pivots, or one part of it takes over from another."""
         moved = changes.pivot(self.releases, self.cohort, holders, inside, now_s, cap)
         return changes.joint([moved, changes.failover(self.cohort, holders, inside, now_s, cap)])
-
-    def dump(self) -> dict[str, Any]:
-        """Plain values from which ``load`` makes the same."""
-        return {
-            "cohort": self.cohort.dump(),
-            "values": self.values.dump(),
-            "rhythm": self.rhythm.dump(),
-            "releases": self.releases.dump(),
-        }
-
-    def load(self, plain: Mapping[str, Any]) -> None:
-        """Enter what ``dump`` gave, where nothing was seen yet."""
-        self.cohort.load(plain["cohort"])
-        self.values.load(plain["values"])
-        self.rhythm.load(plain["rhythm"])
-        self.releases.load(plain["releases"])

@@ -10,14 +10,14 @@ Memory: 28 bytes a slot of the table, 24 bytes a number, 8 bytes a kept (request
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from gateway.analysis.templates import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -125,33 +125,6 @@ class PhraseBook:
     def kept(self) -> int:
         """How many rows are kept."""
         return len(self._rows)
-
-    def dump(self) -> dict[str, NDArray[Any]]:
-        """Arrays from which ``load`` makes the same book."""
-        rows = self.rows()
-        return {
-            "tags": self._tags,
-            "holders": self._holders,
-            "numbers": self._numbers,
-            "muted": self._muted,
-            "hashes": np.array(self.hashes, np.uint64),
-            "first_s": self.born_s,
-            "request": rows.request,
-            "phrase": rows.phrase,
-            "account": rows.account,
-            "ts": rows.ts,
-            "wants": rows.wants,
-        }
-
-    def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Enter the arrays of ``dump`` into an empty book of the same size."""
-        self._tags, self._holders, self._numbers = arrays["tags"], arrays["holders"], arrays["numbers"]
-        self._muted, self.hashes = arrays["muted"], arrays["hashes"].tolist()
-        self.first_s = array("d", arrays["first_s"].tolist())
-        ends = np.cumsum(np.bincount(arrays["request"], minlength=arrays["account"].size))
-        self._rows = np.split(arrays["phrase"], ends[:-1]) if ends.size else []
-        self._accounts, self._times = arrays["account"].tolist(), arrays["ts"].tolist()
-        self._wants = arrays["wants"].tolist()
 
     def rows(self) -> Rows:
         """The kept requests."""

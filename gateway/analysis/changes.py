@@ -14,14 +14,14 @@ Release-day benchmarkers are single holders and a rotated key is one account: on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from gateway.analysis import evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -86,18 +86,6 @@ class ReleaseBook:
             (self._first_s[model], np.flatnonzero(np.frombuffer(asked, np.uint8)))
             for model, asked in self._asked.items()
         ]
-
-    def dump(self) -> dict[str, Any]:
-        """Lists from which ``load`` makes the same book."""
-        return {
-            "first_s": [[model, None if at == -np.inf else at] for model, at in self._first_s.items()],
-            "asked": [[model, list(asked)] for model, asked in self._asked.items()],
-        }
-
-    def load(self, plain: Mapping[str, Any]) -> None:
-        """Enter what ``dump`` gave into an empty book."""
-        self._first_s = {model: -np.inf if at is None else at for model, at in plain["first_s"]}
-        self._asked = {model: bytearray(asked) for model, asked in plain["asked"]}
 
 
 def pivot(

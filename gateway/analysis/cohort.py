@@ -93,8 +93,7 @@ class Cohort:
         self._firsts = array("b")
         self.traits: list[Mapping[str, Any]] = []
         self.columns = {kind: Column() for kind in TYPES}
-        self._hours: list[int] = []
-        self._shown: list[dict[str, int]] = []
+        self._hours = array("i")
         self._rhythm: dict[str, NDArray[np.float64]] = {}
         self._parents: dict[Any, Any] = {}
         self._counted: set[Any] = set()
@@ -118,7 +117,6 @@ class Cohort:
         self.traits.append(known)
         self._hours.append(0)
         self._note_hour(ts, number)
-        self._shown.append({name: shown[name] for name in ("net", "ja4", "prog") if name in shown})
         self._join(number, known)
         holder = self.holder(number)
         counts = holder not in self._counted
@@ -169,22 +167,6 @@ class Cohort:
     def holder(self, number: int) -> Any:
         """What stands for everybody who openly belongs together with the account."""
         return self._find(("account", number))
-
-    def dump(self) -> list[list[Any]]:
-        """One row an account, from which ``load`` makes the same cohort."""
-        return [
-            list(row)
-            for row in zip(self.names, self.first_s, self.last_s, self._hours, self._shown, self.traits, strict=True)
-        ]
-
-    def load(self, rows: list[list[Any]]) -> None:
-        """Enter the rows of ``dump`` into an empty cohort."""
-        for name, first_s, last_s, hours, shown, known in rows:
-            number = self.see(first_s, name, known, shown)
-            for hour in range(24):
-                if hours >> hour & 1:
-                    self._note_hour(hour * float(_HOUR_S), number)
-            self.last_s[number] = last_s
 
     def _note_hour(self, ts: float, number: int) -> None:
         """Count the account's country awake at this hour of the day, once an account."""

@@ -13,7 +13,7 @@ Memory: some 100 bytes a (template, account); templates not seen for the horizon
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -104,17 +104,3 @@ class Dossiers:
             for phrase in self._every.pop(number).phrases:
                 if self._by_phrase.get(phrase) == number:
                     del self._by_phrase[phrase]
-
-    def dump(self) -> list[list[Any]]:
-        """One row a dossier, from which ``load`` makes the same ones."""
-        return [
-            [one.number, sorted(one.phrases), list(one.senders.items()), one.seen_s, one.share]
-            for one in self._every.values()
-        ]
-
-    def load(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Enter the rows of ``dump`` into an empty book."""
-        for number, phrases, senders, seen_s, share in rows:
-            self._every[number] = Dossier(number, set(phrases), dict(senders), seen_s, share)
-            self._by_phrase.update(dict.fromkeys(phrases, number))
-            self._next = max(self._next, number + 1)

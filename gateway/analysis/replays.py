@@ -64,17 +64,3 @@ class ReplayBook:
     def codes_of(self, accounts: Sequence[int]) -> list[int]:
         """Replayed values that the accounts showed."""
         return list(dict.fromkeys(code for number in accounts for code in self.shown.get(number, ())))
-
-    def dump(self) -> dict[str, list[Any]]:
-        """Lists from which ``load`` makes the same book."""
-        return {
-            "owner": list(self._owner.items()),
-            "parents": list(self._parents.items()),
-            "linked_s": list(self.linked_s.items()),
-            "shown": list(self.shown.items()),
-        }
-
-    def load(self, lists: Mapping[str, list[Any]]) -> None:
-        """Enter the lists of ``dump`` into an empty book."""
-        self._owner, self._parents = dict(lists["owner"]), dict(lists["parents"])
-        self.linked_s, self.shown = dict(lists["linked_s"]), dict(lists["shown"])

@@ -10,13 +10,11 @@ A request costs one comparison; a new hour of an account some 0.3 µs. Memory: 2
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
 DAYS: Final = 62
@@ -75,12 +73,3 @@ class Rhythm:
         if within_days is not None:
             found &= born >= int(now_s // _HOUR_S) // _DAY_HOURS - within_days
         return np.asarray(found)
-
-    def dump(self) -> dict[str, list[int]]:
-        """Lists from which ``load`` makes the same book."""
-        return {name: getattr(self, f"_{name}").tolist() for name in ("born", "hour", "days", "hours", "requests")}
-
-    def load(self, lists: Mapping[str, Any]) -> None:
-        """Enter the lists of ``dump`` into an empty book."""
-        for name, values in lists.items():
-            setattr(self, f"_{name}", array("q" if name == "days" else "i", values))

@@ -104,23 +104,6 @@ class ValueBook:
         found = self._kinds[kind]
         return Pairs(np.array(found.account, np.int64), np.array(found.code, np.int64), len(found.codes))
 
-    def dump(self) -> dict[str, Any]:
-        """Plain lists and arrays' bytes from which ``load`` makes the same book."""
-        kinds = {
-            name: [list(kind.codes), kind.account.tolist(), kind.code.tolist()] for name, kind in self._kinds.items()
-        }
-        return {"last": self._last.tolist(), "kinds": kinds}
-
-    def load(self, plain: Mapping[str, Any]) -> None:
-        """Enter what ``dump`` gave into an empty book."""
-        self._last = array("q", plain["last"])
-        for name, (codes, accounts, shown) in plain["kinds"].items():
-            kind = self._kinds[name] = _Kind()
-            kind.codes = {value: code for code, value in enumerate(codes)}
-            kind.first = array("i", [-1]) * len(self._last)
-            for number, code in zip(accounts, shown, strict=True):
-                kind.add(number, codes[code])
-
 
 def _of_directory(known: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """(kind, value) of an account's directory traits."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from gateway.analysis.analyzer import Analyzer
 from gateway.analysis.config import AnalysisConfig
-from gateway.analysis.state import restore, snapshot
 
 DAY, HOUR = 86_400.0, 3_600.0
 START = 1_800_000_000.0 - 1_800_000_000.0 % DAY
@@ -102,7 +102,7 @@ class Crowd:
         analyzer, events = Analyzer(SMALL), sorted(self.events, key=lambda event: event[:2])
         for place, (ts, account, traits) in enumerate(events):
             if place % (len(events) // (handed_on + 1) + 1) == 0:
-                analyzer = restore(snapshot(analyzer), SMALL) if place else analyzer
+                analyzer = pickle.loads(pickle.dumps(analyzer)) if place else analyzer
                 for name, known in self.known.items():
                     analyzer.know(name, known)
             if analyzer.due(ts):

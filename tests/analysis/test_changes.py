@@ -89,15 +89,6 @@ def test_a_caller_that_makes_up_models_costs_bounded_memory() -> None:
     assert len(book.releases()) <= 64
 
 
-def test_a_release_book_from_its_dump_is_the_same() -> None:
-    book, copy = ReleaseBook(), ReleaseBook()
-    book.note(1.0, 0, OLD, warm=False)
-    book.note(2.0, 3, NEW, warm=True)
-    copy.load(book.dump())
-    copy.note(3.0, 5, NEW, warm=True)
-    assert [(at_s, asked.tolist()) for at_s, asked in copy.releases()] == [(2.0, [3, 5])]
-
-
 def fails_over(group: list[tuple[float, float]], others: list[tuple[float, float]]) -> changes.Change:
     lives = sorted([*group, *others])
     cohort = crowd(lives)

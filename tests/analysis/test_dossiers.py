@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import numpy as np
-import orjson
 import pytest
 
 from gateway.analysis.dossiers import Dossiers
@@ -66,13 +65,3 @@ def test_forgotten_templates_leave_their_phrases_to_others() -> None:
     book.note([1, 2, 3], senders(1), 0.0, 0.0)
     book.forget(1.0)
     assert list(book.note([1, 2, 3], senders(2), 0.0, 2.0).senders) == [2]
-
-
-def test_a_dump_makes_the_same_book() -> None:
-    book = Dossiers()
-    book.note([1, 2, 3], senders(1, 2), 1.0, 5.0)
-    book.note([11, 12, 13], senders(3), 0.0, 6.0)
-    other = Dossiers()
-    other.load(orjson.loads(orjson.dumps(book.dump())))
-    assert other.dump() == book.dump()
-    assert list(other.note([11, 12, 13], senders(4), 0.0, 7.0).senders) == [3, 4]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gateway.analysis import links
-from gateway.analysis.values import KINDS, MOST_VALUES, ValueBook
+from gateway.analysis.values import MOST_VALUES, ValueBook
 
 
 def booked(rows: list[dict[str, Any]]) -> ValueBook:
@@ -89,7 +89,7 @@ def test_the_book_holds_every_pair_once_whatever_is_repeated() -> None:
 
 def coded(book: ValueBook, seen: set[tuple[int, int]]) -> set[tuple[int, int]]:
     """The oracle's pairs with the book's code of each value: the order in which values came."""
-    order = book.dump()["kinds"]["net"][0]
+    order = list(book._kinds["net"].codes)
     return {(number, order.index(value)) for number, value in seen}
 
 
@@ -99,21 +99,3 @@ def test_an_account_that_roams_keeps_a_bounded_number_of_exits(exits: int, kept:
     for net in range(1, exits + 1):
         book.note(0, {}, {"net": net})
     assert len(book.pairs("net").account) == kept
-
-
-def test_a_book_from_its_dump_goes_on_as_if_nothing_had_happened() -> None:
-    rng = Random(5)
-    events = [(number, {"net": rng.randint(1, 5), "ja4": rng.randint(1, 3)}) for number in range(20) for _ in range(4)]
-    whole, first, second = ValueBook(), ValueBook(), ValueBook()
-    for place, (number, shown) in enumerate(events):
-        known = {"mail": number % 4, "country": "DE", "phone": "FR", "created": 1.0}
-        whole.note(number, known, shown)
-        if place == 37:
-            second.load(first.dump())
-        (first if place < 37 else second).note(number, known, shown)
-    assert len(second) == len(whole)
-    for kind in KINDS:
-        got, expected = second.pairs(kind), whole.pairs(kind)
-        assert got.account.tolist() == expected.account.tolist()
-        assert got.code.tolist() == expected.code.tolist()
-        assert got.size == expected.size

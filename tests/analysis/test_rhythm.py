@@ -52,10 +52,3 @@ def test_working_days_are_those_that_a_plain_count_finds() -> None:
         days, hours = {int(ts // DAY) for ts in mine}, {int(ts // HOUR) for ts in mine}
         whole = len(days) == max(days) - min(days) + 1
         assert working == (whole and len(mine) >= MIN_REQUESTS and len(hours) >= MIN_HOURS)
-
-
-def test_a_rhythm_from_its_dump_is_the_same() -> None:
-    rhythm, copy = seen(0.0, HOUR, DAY), Rhythm()
-    copy.load(rhythm.dump())
-    assert copy.dump() == rhythm.dump()
-    assert len(copy) == 1
