@@ -1,9 +1,10 @@
 """A population with known campaigns in it, as a traffic log for ``distillguard replay``; seeded, streamed.
 
-    python -m loadtest.population OUT [--accounts 2000] [--days 3] [--campaign-accounts 200] [--seed 1]
+    python -m loadtest.population OUT [--accounts 2000] [--days 3] [--before-days 2] [--campaign-accounts 200] [--seed 1]
 
 Writes ``accounts.ndjson``, ``requests.ndjson`` and ``labels.ndjson`` (who belongs to which campaign) to OUT, in
-memory that grows with accounts, not with requests: each account has one pending request in a heap.
+memory that grows with accounts, not with requests: each account has one pending request in a heap. The campaign begins
+after ``--before-days`` of customers alone and lasts for ``--days``.
 
 Customers have a rate of their own (log-normal: most are quiet, few are busy), a rhythm of day and night in their
 country, bursts, and texts of their own; some share a popular system prompt, as users of one coding agent do.
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 STARTS_AT = 1_780_000_000.0
 _DAY_S = 86_400.0
+BEFORE_DAYS = 2.0
+"""Customers alone, before the campaign: a gateway that was put up before it."""
 _CUSTOMERS = 5
 """Customers for each member: vendors have far more; fewer would make a campaign's own traits common."""
 _COUNTRIES = (("DE", 1), ("US", -6), ("IN", 5), ("BR", -3), ("JP", 9), ("GB", 0))
@@ -52,19 +55,29 @@ _ENDINGS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How many, how long. ``per_day`` is the requests of a campaign's account in a day."""
+    """How many, how long. ``per_day`` is the requests of a campaign's account in a day; the campaign lasts ``days``,
+    after ``before_days`` of customers alone (0: the log opens with it, and nothing is known of a time without it).
+    """
 
     accounts: int = 2_000
     campaign_accounts: int = 200
     days: float = 3.0
+    before_days: float = 0.0
     per_day: float = 26.0
     seed: int = 1
 
     @classmethod
-    def scaled(cls, scale: float, seed: int = 1) -> Size:
+    def scaled(cls, scale: float, seed: int = 1, before_days: float = BEFORE_DAYS) -> Size:
         """1.0 is the reported campaign (25,000 accounts, 45 days) beside ``_CUSTOMERS`` times as many customers."""
-        members = max(100, round(25_000 * scale))
-        return cls(accounts=_CUSTOMERS * members, campaign_accounts=members, days=max(3.0, 45.0 * scale), seed=seed)
+        members, days = max(100, round(25_000 * scale)), max(3.0, 45.0 * scale)
+        return cls(
+            accounts=_CUSTOMERS * members, campaign_accounts=members, days=days, before_days=before_days, seed=seed
+        )
+
+    @property
+    def campaign_at(self) -> float:
+        """When the campaign begins, in seconds since the epoch."""
+        return STARTS_AT + self.before_days * _DAY_S
 
 
 @dataclass(slots=True)
@@ -165,7 +178,9 @@ def _customer(index: int, rng: random.Random, popular: list[str]) -> Account:
 def _member(index: int, rng: random.Random, size: Size, blocks: list[str], payments: list[str]) -> Account:
     country, _ = rng.choice(_COUNTRIES)
     block = rng.choice(blocks)
-    row = _row(f"m{index}", rng, STARTS_AT - rng.uniform(1, 20) * _DAY_S, country, f"{block}.{rng.randrange(1, 255)}")
+    row = _row(
+        f"m{index}", rng, size.campaign_at - rng.uniform(1, 20) * _DAY_S, country, f"{block}.{rng.randrange(1, 255)}"
+    )
     row["plan"] = "pro"
     if rng.random() < 0.5:  # noqa: PLR2004 - by halves
         row["payment"] = rng.choice(payments)
@@ -186,8 +201,11 @@ def _member(index: int, rng: random.Random, size: Size, blocks: list[str], payme
 
 def requests(accounts: list[Account], size: Size) -> Iterator[dict[str, Any]]:
     """The log, sorted by time."""
-    ends_at = STARTS_AT + size.days * _DAY_S
-    heap = [(account.next_at(STARTS_AT), index) for index, account in enumerate(accounts)]
+    ends_at = size.campaign_at + size.days * _DAY_S
+    heap = [
+        (account.next_at(size.campaign_at if account.campaign else STARTS_AT), index)
+        for index, account in enumerate(accounts)
+    ]
     heapq.heapify(heap)
     number = 0
     while heap[0][0] < ends_at:
@@ -247,13 +265,20 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=2_000)
     parser.add_argument("--campaign-accounts", type=int, default=200)
     parser.add_argument("--days", type=float, default=3.0)
+    parser.add_argument("--before-days", type=float, default=BEFORE_DAYS)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--reported", action="store_true", help="the size that was reported")
     parser.add_argument("--pipe", action="store_true", help="requests to standard output, asked.ndjson to OUT")
     given = parser.parse_args()
-    size = Size(accounts=given.accounts, campaign_accounts=given.campaign_accounts, days=given.days, seed=given.seed)
+    size = Size(
+        accounts=given.accounts,
+        campaign_accounts=given.campaign_accounts,
+        days=given.days,
+        before_days=given.before_days,
+        seed=given.seed,
+    )
     if given.reported:
-        size = Size.scaled(1.0, given.seed)
+        size = Size.scaled(1.0, given.seed, given.before_days)
     if given.pipe:
         with (given.out / "asked.ndjson").open("w") as asked:
             write_requests(sys.stdout.buffer, size, asked)
