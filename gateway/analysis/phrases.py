@@ -37,6 +37,8 @@ _SMALL: Final = (
     + bytes([32]) * 128
 )
 """ASCII to small letters, digits and spaces."""
+_SORTS: Final = bytes(48 if 48 <= byte < 58 else 97 if byte > 96 else 32 for byte in range(256))  # noqa: PLR2004 - ASCII
+"""What ``_SMALL`` gives to ``0`` for a digit, ``a`` for a letter and a space."""
 _SIGNS: Final = re.compile("[^\x00-\xa9\xab-\xb4\xb6-\xb9\xbb-\xbf\u2000-\u206f\u20a0-\u2bff\U0001f000-\U0001faff]")
 """What is a letter outside ASCII, or may be; typographic signs and emoji are none."""
 _WORD: Final = re.compile(r"[぀-ヿ㐀-鿿가-힣]|[^\W\d_]+|\d+")
@@ -44,6 +46,7 @@ _PLAIN_WORD: Final = re.compile("[a-z]+|[0-9]+")
 _HASH_BITS: Final = 56
 _HASH: Final = np.uint64((1 << _HASH_BITS) - 1)
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
+_POWERS: Final = np.array([pow(int(_MIX), power, 1 << 64) for power in (4, 3, 2, 1)], np.uint64)
 _FOLD, _TOP = np.uint64(29), np.uint64(64 - BITS)
 
 
@@ -95,7 +98,7 @@ class PhraseHasher:
         words = _words(head)
         cut = 0
         if tail:
-            words.pop()
+            del words[-1:]
             cut = len(words)
             words += _words(tail)[1:]
         if not words:
@@ -112,13 +115,10 @@ class PhraseHasher:
 
 
 def _runs(codes: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> list[int]:
-    """Hashes of each run of four words, in ``BITS`` bits."""
+    """Hashes of each run of four words, in ``BITS`` bits: a polynomial in ``_MIX`` modulo 2**64, then mixed."""
     if codes.size < RUN:
         return []
-    runs = codes[:-3] * _MIX
-    for start in (1, 2, 3):
-        runs += codes[start : codes.size - 3 + start]
-        runs *= _MIX
+    runs = np.correlate(codes, _POWERS)
     runs ^= runs >> _FOLD
     runs *= _MIX
     runs >>= _TOP
@@ -132,7 +132,8 @@ def _words(text: str) -> list[str]:
         text = text.replace("\u2019", "")
         if _SIGNS.search(text) is not None:
             return _WORD.findall(text.replace("'", "").lower())
-    low = text.encode("ascii", "replace").translate(_SMALL, b"'").decode()
-    if low.replace(" ", "").isalpha():
-        return low.split()
-    return _PLAIN_WORD.findall(low)
+    low = text.encode("ascii", "replace").translate(_SMALL, b"'")
+    sorts = low.translate(_SORTS)
+    if b"a0" in sorts or b"0a" in sorts:
+        return _PLAIN_WORD.findall(low.decode())
+    return low.decode().split()

@@ -39,6 +39,8 @@ _MAX_PHRASES: Final = 160
 _MAX_SIGNATURES: Final = 8
 _PREFIX_CHARS: Final = 400
 _MEMO: Final = 50_000
+_SHORT: Final = 256
+"""Names of programs that are longer, in bytes, are not remembered: a caller could fill the memory with them."""
 
 
 class TraitExtractor:
@@ -48,21 +50,29 @@ class TraitExtractor:
         self.key = key
         self._phrases = PhraseHasher(key, kept_texts)
         self._hash = lru_cache(maxsize=_MEMO)(self._keyed)
+        self._place = lru_cache(maxsize=_MEMO)(self._placed)
+        self._program = lru_cache(maxsize=_MEMO)(self._named)
 
     def _keyed(self, kind: str, value: str) -> int:
         return keyed(self.key, kind, value)
+
+    def _placed(self, address: str) -> tuple[int, int]:
+        """Hashes of an address and of its block."""
+        return self._keyed("ip", address), self._keyed("net", block(address))
+
+    def _named(self, user_agent: bytes) -> int:
+        return self._keyed("prog", _NUMBERS.sub("", user_agent.decode("latin-1"))[:200])
 
     def request(self, facts: RequestFacts, identity: Identity, headers: Headers) -> dict[str, Any]:
         """Traits of one request."""
         traits: dict[str, Any] = {"model": self._hash("model", facts.model)}
         if identity.address:
-            traits["ip"] = self._hash("ip", identity.address)
-            traits["net"] = self._hash("net", block(identity.address))
+            traits["ip"], traits["net"] = self._place(identity.address)
         if identity.ja4:
             traits["ja4"] = self._hash("ja4", identity.ja4)
         for name, value in headers:
             if name == b"user-agent":
-                traits["prog"] = self._hash("prog", _NUMBERS.sub("", value.decode("latin-1"))[:200])
+                traits["prog"] = self._program(value) if len(value) <= _SHORT else self._named(value)
                 break
         if facts.body:
             self._body(facts.body, traits)
@@ -79,34 +89,26 @@ class TraitExtractor:
             traits["tool"] = self._hash("tool", "&".join(_tool_names(tools)))
 
     def _texts(self, texts: Sequence[TextPart], traits: dict[str, Any]) -> None:
-        places: dict[str, list[int]] = {"user": [], "assistant": [], "system": [], "signature": []}
-        for index, part in enumerate(texts):
-            seat = places.get("user" if part.role == "input" else part.role)
-            if seat is not None:
-                seat.append(index)
+        asked, told, turns, signatures = _parts(texts)
         phrases: list[int] = []
-        if places["user"]:
-            phrases, wants = self._phrases.of(texts[places["user"][-1]].text)
+        if asked is not None:
+            phrases, wants = self._phrases.of(asked)
             if wants:
                 traits["int"] = wants
-        if places["system"]:
-            phrases = phrases + self._phrases.of(texts[places["system"][0]].text, "system").phrases
+        if told is not None:
+            phrases = phrases + self._phrases.of(told, "system").phrases
         if phrases:
-            traits["ph"] = phrases[:_MAX_PHRASES]
-        if places["signature"]:
-            last = places["signature"][-_MAX_SIGNATURES:]
-            traits["sig"] = [keyed(self.key, "sig", texts[index].text) for index in last]
-        turns = [turn for turn in places["assistant"] if places["user"] and turn > places["user"][0]]
+            traits["ph"] = phrases[:_MAX_PHRASES] if len(phrases) > _MAX_PHRASES else phrases
+        if signatures:
+            traits["sig"] = [keyed(self.key, "sig", text) for text in signatures[-_MAX_SIGNATURES:]]
         if turns:
             traits["conv"] = self._prefixes(texts, turns)
 
     def _prefixes(self, texts: Sequence[TextPart], turns: list[int]) -> list[int]:
         """The conversation up to its first and up to its last assistant's turn."""
-        wanted = {turns[0], turns[-1]}
-        return [
-            keyed(self.key, "conv", "\0".join(part.text[:_PREFIX_CHARS] for part in texts[: turn + 1]))
-            for turn in sorted(wanted)
-        ]
+        shown = [part.text[:_PREFIX_CHARS] for part in texts[: turns[-1] + 1]]
+        first = keyed(self.key, "conv", "\0".join(shown[: turns[0] + 1]))
+        return [first] if len(turns) == 1 else [first, keyed(self.key, "conv", "\0".join(shown))]
 
     def account(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Traits of one line of the account directory; countries and flags stay as they are."""
@@ -121,8 +123,7 @@ class TraitExtractor:
             if row.get(name):
                 traits[kind] = self._hash(kind, str(row[name]).lower())
         if address := row.get("signup_ip"):
-            traits["sip"] = self._hash("ip", str(address))
-            traits["snet"] = self._hash("net", block(str(address)))
+            traits["sip"], traits["snet"] = self._place(str(address))
         if row.get("created_at") is not None:
             traits["created"] = float(row["created_at"])
         return traits
@@ -143,6 +144,26 @@ def block(address: str) -> str:
         return address.rsplit(".", 1)[0] + ".0/24"
     packed = parsed.packed[:6] + bytes(10)
     return f"{ip_address(packed)}/48"
+
+
+def _parts(texts: Sequence[TextPart]) -> tuple[str | None, str | None, list[int], list[str]]:
+    """The user's last text, the first system prompt, places of assistants' turns after the user's first, signatures."""
+    asked, told = None, None
+    turns: list[int] = []
+    signatures: list[str] = []
+    for index, part in enumerate(texts):
+        role = part.role
+        if role == "user" or role == "input":  # noqa: PLR1714 - a set would hash the role of every text
+            asked = part.text
+        elif role == "assistant":
+            if asked is not None:
+                turns.append(index)
+        elif role == "system":
+            if told is None:
+                told = part.text
+        elif role == "signature":
+            signatures.append(part.text)
+    return asked, told, turns, signatures
 
 
 def _tool_names(tools: Sequence[Any]) -> list[str]:
