@@ -32,6 +32,7 @@ MAX_FIELDS = 200
 """Header fields of one request; SDKs send about 20."""
 
 _LARGE = b"431 Request Header Fields Too Large"
+_VERSIONS = frozenset({"1.0", "1.1"})
 
 HEAD_TIMEOUT_S = 20.0
 """From connecting, or from the first byte after a reply, to the end of the head."""
@@ -137,6 +138,8 @@ class GatewayProtocol(HttpToolsProtocol):
             self._hosts += 1
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
+        elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            raise _BadHead  # the parser takes off the chunks and leaves the coding below them
 
     def on_headers_complete(self) -> None:
         """The head is whole: begin to answer, or queue behind the request that is being answered."""
@@ -151,6 +154,8 @@ class GatewayProtocol(HttpToolsProtocol):
             self._declines = True
             return
         version = parser.get_http_version()
+        if version not in _VERSIONS:
+            raise _BadHead
         if self._hosts > 1 or (not self._hosts and version == "1.1"):
             self._reason = "The request must have one Host header."  # RFC 9112, section 3.2
             raise _BadHead
@@ -259,9 +264,11 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._head_timer = None
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._in_head:  # to a connection that was opened ahead of need nothing is said: it would pass for an answer
             self.transport.write(_answer(b"408 Request Timeout", "The request was not received in time."))
-            self.transport.close()
+        self.transport.close()
 
 
 def _head_without_offer(parser: httptools.HttpRequestParser, url: bytes, headers: Headers) -> bytes:

@@ -101,11 +101,12 @@ class PolicySet:
     def passed_through(self, method: str, path: str) -> PassThrough | None:
         r"""The route that passes ``method`` ``path`` unmetered, if one is listed.
 
-        ``path`` as received; one that could be read in two ways (dot segments, ``//``, ``\\``, ``%``) passes
-        nowhere. While the kill switch stops everything, a route that asks for no credential, and so is decided
-        for nobody in particular, passes nothing either.
+        ``path`` as received; one that could be read in two ways (dot segments, also before a ``;`` as Java's servers
+        read them, ``//``, ``\\``, ``%``) passes nowhere. While the kill switch stops everything, a route that asks
+        for no credential, and so is decided for nobody in particular, passes nothing either.
         """
-        if "//" in path or "\\" in path or "%" in path or not {".", ".."}.isdisjoint(path.split("/")):
+        names = {segment.partition(";")[0] for segment in path.split("/")}
+        if "//" in path or "\\" in path or "%" in path or not names.isdisjoint({".", ".."}):
             return None
         for route in self.parts.pass_through:
             if method in route.methods and _path_fits(route.path, path):

@@ -29,6 +29,8 @@ HIGH_WATER_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 256 * 1024
 """Largest head of a reply, interim replies included; servers cap their own at 8 to 64 KiB."""
 _HEAD_ONLY = "HEAD"
+_STATUSES = range(100, 600)
+"""All that have a meaning (RFC 9110 section 15)."""
 _INTERIM = range(100, 200)
 _SWITCHING = 101
 _BODILESS = frozenset((204, 304))
@@ -269,6 +271,8 @@ class Exchange(httpx.AsyncByteStream):
         """The head is whole: interim ones are passed over (RFC 9110 section 15.2), but no switch of protocols."""
         assert self._parser is not None
         self.status = self._parser.get_status_code()
+        if self.status not in _STATUSES:
+            raise UpstreamBroken(f"got status {self.status}, expected {_STATUSES.start} to {_STATUSES.stop - 1}")
         self._interim = self.status in _INTERIM
         if self._interim:
             self.headers = []

@@ -95,6 +95,7 @@ FRAMES = {
     "not HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "no version": b"GET /v1/models\r\n\r\n",
     "a bad version": b"GET /v1/models HTTP/9.9\r\nhost: x\r\n\r\n",
+    "another version": b"GET /v1/models HTTP/2.0\r\nhost: x\r\nauthorization: Bearer k\r\n\r\n",
     "an unknown method": b"FROBNICATE /v1/models HTTP/1.1\r\nhost: x\r\n\r\n",
     "length and chunked": request(b"authorization: Bearer k", b"transfer-encoding: chunked"),
     "two lengths": request(b"authorization: Bearer k", b"content-length: 5"),
@@ -102,6 +103,8 @@ FRAMES = {
     "a length in hexadecimal": b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 0x10\r\n\r\n",
     "a length with a plus": b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: +10\r\n\r\n0123456789",
     "an odd transfer coding": b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "a transfer coding below the chunks": b"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: k\r\n"
+    b"transfer-encoding: gzip, chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY),
     "a bad chunk size": b"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: k\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
     "a space before the colon": b"GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization : Bearer k\r\n\r\n",
     "a folded header": b"GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer\r\n k\r\n\r\n",
@@ -133,6 +136,15 @@ def test_a_head_that_does_not_come_is_408(live: Live, monkeypatch: pytest.Monkey
         connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-slow")
         answer = read_answer(connection)
     assert answer.status == 408
+
+
+def test_a_connection_that_asked_nothing_is_closed_without_an_answer(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients open connections ahead of need; a 408 on one would pass for the answer to its first request."""
+    monkeypatch.setattr(gateway.protocol, "HEAD_TIMEOUT_S", 0.2)
+    with connect(live) as connection:
+        assert connection.recv(100) == b""
 
 
 def test_a_refused_request_does_not_spoil_the_connection(live: Live) -> None:

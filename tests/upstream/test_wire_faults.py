@@ -272,6 +272,8 @@ async def test_reply_that_breaks_raises_after_the_bytes_that_came(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 099 Early\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 600 Late\r\nContent-Length: 0\r\n\r\n",
     ],
 )
 async def test_reply_without_a_proper_head_raises(pooled: httpx.AsyncBaseTransport, reply: bytes) -> None:
