@@ -18,6 +18,7 @@ from gateway.analysis.book import PhraseBook
 from gateway.analysis.clusters import Cluster, ClusterBook
 from gateway.analysis.config import MATCH_BITS, AnalysisConfig
 from gateway.analysis.dossiers import Dossiers
+from gateway.analysis.known import UNKNOWN, Known
 from gateway.analysis.replays import ReplayBook
 from gateway.types import Level
 
@@ -64,7 +65,7 @@ class Analyzer:
         self.replays = ReplayBook()
         self.found = ClusterBook(self.config)
         self._on_weighed = on_weighed
-        self._known: dict[str, Mapping[str, Any]] = {}
+        self._known: dict[str, Known] = {}
         self.opened_s: float | None = None
         self.next_tick_s = 0.0
         self.next_full_s = 0.0
@@ -82,7 +83,7 @@ class Analyzer:
 
     def know(self, account: str, traits: Mapping[str, Any]) -> None:
         """Enter an account's directory traits (``traits.of_account``), before its first request counts."""
-        self._known[account] = traits
+        self._known[account] = Known(traits)
 
     def knows(self, account: str) -> bool:
         """Whether the account has directory traits."""
@@ -90,7 +91,7 @@ class Analyzer:
 
     def observe(self, ts: float, account: str, traits: Mapping[str, Any]) -> None:
         """Enter one answered request of ``account`` at ``ts`` with its traits (``traits.extract``)."""
-        number = self.accounts.see(ts, account, self._known.get(account, {}), traits, warm=self._is_new(ts))
+        number = self.accounts.see(ts, account, self._known.get(account, UNKNOWN), traits, warm=self._is_new(ts))
         self.replays.note(ts, number, traits, self.cohort)
         phrases = traits.get("ph")
         if not phrases:

@@ -1,0 +1,62 @@
+"""Which accounts openly belong together: a union-find over accounts and the values that tie them.
+
+Everybody tied by a value (an organisation, a card, a sign-up address, an office's mail domain) is one holder, for
+good. Path halving keeps a look-up near constant (Tarjan and van Leeuwen 1984).
+
+Memory: 13 bytes an account, about 100 a value.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import Final
+
+TIES: Final = ("org", "pay", "sip")
+"""Directory traits that tie whoever shows them; mail domains do where they are an office's."""
+_KINDS: Final = (*TIES, "mail")
+
+
+class Holders:
+    """Holders of accounts, by the accounts' numbers; a holder is named by a number of its own."""
+
+    def __init__(self) -> None:
+        self._up = array("i")
+        self._counted = bytearray()
+        self._account = array("i")
+        self._values: dict[str, dict[int, int]] = {kind: {} for kind in _KINDS}
+
+    def enter(self) -> None:
+        """Give the next account a place of its own."""
+        self._account.append(self._new())
+
+    def tie(self, number: int, kind: str, value: int) -> None:
+        """Make the account one with everybody who was tied by the same value."""
+        values = self._values[kind]
+        node = values.get(value)
+        if node is None:
+            node = values[value] = self._new()
+        self._up[self.of(number)] = self._root(node)
+
+    def of(self, number: int) -> int:
+        """What stands for everybody who openly belongs together with the account; it may change with later ties."""
+        return self._root(self._account[number])
+
+    def is_first(self, number: int) -> bool:
+        """Whether nobody was asked for who stands for the same holder."""
+        root = self.of(number)
+        first = not self._counted[root]
+        self._counted[root] = 1
+        return first
+
+    def _new(self) -> int:
+        node = len(self._up)
+        self._up.append(node)
+        self._counted.append(0)
+        return node
+
+    def _root(self, node: int) -> int:
+        up = self._up
+        while (above := up[node]) != node:
+            up[node] = up[above]
+            node = above
+        return node
