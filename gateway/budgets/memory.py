@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.budgets.core import Decision, Shapes, View
 from gateway.budgets.recent import Recent
-from gateway.budgets.windows import HOLD_US, LEASE_WAIT_US, SECOND_US, Lease
+from gateway.budgets.windows import HOLD_US, LEASE_WAIT_US, SECOND_US, Lease, Sliding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +32,10 @@ MOVES_KEPT = 200_000
 SWEEP_EVERY = 512
 SWEEP_STEP = 1024
 MAX_BUCKETS = 2_000_000
+
+
+Try: TypeAlias = tuple["State | None", tuple[float, int, int] | None, int]
+"""Of one line: its bucket's state, (mark, remaining, reset) of what was spent, microseconds to wait."""
 
 
 class Record:
@@ -80,13 +84,10 @@ class MemoryStore:
             self.sweep_now(now_us)
         if reservation in self._open or reservation in self._abandoned or reservation in self._done:
             return Decision(True, self.peek_now(lines, now_us))
-        states, waits = self._check(lines, now_us)
-        granted = not any(waits) or not any(
-            wait and not line[1].shadow for line, wait in zip(lines, waits, strict=True)
-        )
-        if granted:
-            return Decision(True, self._charge(reservation, lines, states, waits, now_us))
-        return Decision(False, self._refused(lines, states, waits, now_us))
+        tries, fits = self._try(lines, now_us)
+        if fits:
+            return Decision(True, self._charge(reservation, lines, tries, now_us))
+        return Decision(False, self._refused(lines, tries, now_us))
 
     def settle_now(self, reservation: str, lines: Sequence[Line], now_us: int) -> None:
         """Bring what was reserved to the lines' amounts. At most one settlement of an id counts; an unknown
@@ -221,62 +222,67 @@ class MemoryStore:
 
     # -- parts -----------------------------------------------------------------------------------------
 
-    def _check(self, lines: Sequence[Line], now_us: int) -> tuple[list[State | None], list[int]]:
-        """The lines' states (``None``: a lease) and how long each has to wait; changes nothing that counts."""
-        buckets = self._buckets
-        states: list[State | None] = []
-        waits: list[int] = []
+    def _try(self, lines: Sequence[Line], now_us: int) -> tuple[list[Try], bool]:
+        """Each line's state (``None``: a lease), what was spent of it already (where that is one step with looking),
+        and how long it has to wait; whether no line has to that is not shadow.
+        """
+        buckets, fits = self._buckets, True
+        tries: list[Try] = []
         for line in lines:
             key, shape, amount, _, _ = line
+            state: State | None = None
             if shape.code == Lease.CODE:
-                states.append(None)
                 leases = self._leases.get(key)
-                free = not leases and shape.capacity > 0
-                waits.append(0 if free else self._lease_view(line, now_us)[2])
-                continue
-            found = buckets.get(key)
-            state = shape.fresh() if found is None else found[1]
-            states.append(state)
-            waits.append(shape.wait_us(state, now_us, amount))
-        return states, waits
+                wait = 0 if not leases and shape.capacity > 0 else self._lease_view(line, now_us)[2]
+            else:
+                found = buckets.get(key)
+                state = shape.fresh() if found is None else found[1]
+                if type(shape) is Sliding and (spent := shape.take(state, now_us, amount)) is not None:
+                    tries.append((state, spent, 0))
+                    continue
+                wait = shape.wait_us(state, now_us, amount)
+            tries.append((state, None, wait))
+            fits = fits and (not wait or shape.shadow)
+        return tries, fits
 
-    def _charge(
-        self, reservation: str, lines: Sequence[Line], states: list[State | None], waits: list[int], now_us: int
-    ) -> tuple[View, ...]:
-        """Spend every line and open the reservation; the views after it."""
+    def _charge(self, reservation: str, lines: Sequence[Line], tries: list[Try], now_us: int) -> tuple[View, ...]:
+        """Spend every line that is not yet and open the reservation; the views after it."""
         marks: list[float] = []
         views: list[View] = []
+        changed: list[str] = []
         expires_us = now_us + HOLD_US
-        buckets, new = self._buckets, tuple.__new__
-        for line, state, wait in zip(lines, states, waits, strict=True):
+        new = tuple.__new__
+        for line, (state, spent, wait) in zip(lines, tries, strict=True):
             key, shape, amount, _, _ = line
             if state is None:
                 leases = self._leases.setdefault(key, {})
                 leases[reservation] = expires_us
                 marks.append(0)
-                left = max(0, shape.capacity - len(leases))
-                views.append(new(View, (left, LEASE_WAIT_US, wait)))
+                views.append(new(View, (max(0, shape.capacity - len(leases)), LEASE_WAIT_US, wait)))
                 continue
-            mark, remaining, reset_us = shape.spend(state, now_us, amount)
-            marks.append(mark)
-            views.append(new(View, (remaining, reset_us, wait)))
-            if key not in buckets:
-                self._add(key, shape, state)
+            if spent is None:
+                spent = shape.spend(state, now_us, amount)  # noqa: PLW2901 - spent only now
+                if key not in self._buckets:
+                    self._add(key, shape, state)
+            marks.append(spent[0])
+            views.append(new(View, (spent[1], spent[2], wait)))
+            changed.append(key)
         self._open[reservation] = Record(lines, [line[2] for line in lines], marks, expires_us)
         if self.dirty is not None:
-            self.dirty.update([line[0] for line in lines if line[1].code != Lease.CODE])
+            self.dirty.update(changed)
         self._note(reservation)
         return tuple(views)
 
-    def _refused(
-        self, lines: Sequence[Line], states: list[State | None], waits: list[int], now_us: int
-    ) -> tuple[View, ...]:
+    def _refused(self, lines: Sequence[Line], tries: list[Try], now_us: int) -> tuple[View, ...]:
+        """Take back what was spent; the views without it."""
         made = []
-        for line, state, wait in zip(lines, states, waits, strict=True):
+        for line, (state, spent, wait) in zip(lines, tries, strict=True):
             if state is None:
                 made.append(self._lease_view(line, now_us)._replace(wait_us=wait))
-            else:
-                made.append(View(*line.shape.view(state, now_us), wait))
+                continue
+            if spent is not None:
+                line.shape.release(state, now_us, spent[0], line.amount)
+            made.append(View(*line.shape.view(state, now_us), wait))
         return tuple(made)
 
     def _view(self, line: Line, now_us: int) -> View:
@@ -299,19 +305,21 @@ class MemoryStore:
     def _change(self, record: Record, reservation: str, position: int, amount: int, now_us: int) -> None:
         """Bring one line of a record to ``amount``: less is released where it was, more is charged now."""
         line = record.lines[position]
-        if line.shape.code == Lease.CODE:
-            leases = self._leases.get(line.key, {})
+        key, shape, _, _, _ = line
+        if shape.code == Lease.CODE:
+            leases = self._leases.get(key, {})
             leases.pop(reservation, None)
             if not leases:
-                self._leases.pop(line.key, None)
+                self._leases.pop(key, None)
             return
-        delta = amount - record.amounts[position]
-        if delta > 0:
-            mark = line.shape.charge(self._state(line), now_us, delta)
-            if record.amounts[position] == 0:
+        held = record.amounts[position]
+        if amount > held:
+            mark = shape.charge(self._state(line), now_us, amount - held)
+            if held == 0:
                 record.marks[position] = mark
-        elif delta < 0 and line.key in self._buckets:
-            line.shape.release(self._state(line), now_us, record.marks[position], -delta)
+        elif amount < held and (found := self._buckets.get(key)) is not None:
+            shape.release(found[1], now_us, record.marks[position], held - amount)
+            self._touch(key)
         record.amounts[position] = amount
 
     def _state(self, line: Line) -> State:

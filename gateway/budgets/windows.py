@@ -146,10 +146,11 @@ class Sliding(Shape):
     """State: ``[total, slice, amount, slice, amount, ...]``, ascending, only slices with something in them."""
 
     __slots__ = ()
+    CODE = 1
 
     def __init__(self, budget: Budget) -> None:
         size_us = -(-max(1, budget.window.length_s) * SECOND_US // SLICES)
-        super().__init__(budget, 1, size_us, budget.limit)
+        super().__init__(budget, self.CODE, size_us, budget.limit)
 
     def fresh(self) -> State:
         return [0]
@@ -161,39 +162,22 @@ class Sliding(Shape):
             del state[1:3]
         return state[0]
 
-    def wait_us(self, state: State, now_us: int, amount: int) -> int:
-        if len(state) > 1 and state[1] < now_us // self.size_us - SLICES:
-            self.used(state, now_us)
-        if amount <= 0:
-            return 0
-        if amount > self.capacity:
-            return NEVER
-        excess = state[0] + amount - self.capacity
-        return 0 if excess <= SLACK else self.room_in_us(state, now_us, excess)
-
-    def _left(self, used: float) -> int:
-        return max(0, math.floor(self.capacity - used + SLACK))
-
-    def spend(self, state: State, now_us: int, amount: int) -> tuple[float, int, int]:
+    def take(self, state: State, now_us: int, amount: int) -> tuple[float, int, int] | None:
+        """``wait_us`` and ``spend`` in one for the many charges that fit a bucket in use; else ``None``, nothing is spent."""
         size_us = self.size_us
         current: float = now_us // size_us
-        used = state[0] = state[0] + amount
-        if len(state) > 1:
-            first = state[1]
-            if state[-2] >= current:  # also where the clock went back
-                current = state[-2]
-                state[-1] += amount
-            elif amount > 0:
-                state += (current, amount)
+        if len(state) > 1 and state[1] < current - SLICES:
+            self.used(state, now_us)
+        left = self.capacity - state[0] - amount
+        if len(state) == 1 or type(left) is not int or left < 0:
+            return None
+        state[0] += amount
+        if state[-2] >= current:
+            current = state[-2]
+            state[-1] += amount
         elif amount > 0:
-            first = current
             state += (current, amount)
-        else:
-            return current, self._left(used), 0
-        left = self.capacity - used
-        if type(left) is not int or left < 0:
-            left = self._left(used)
-        return current, left, (int(first) + SLICES + 1) * size_us - now_us
+        return current, left, (int(state[1]) + SLICES + 1) * size_us - now_us
 
     def room_in_us(self, state: State, now_us: int, excess: float) -> int:
         position = 1
@@ -206,7 +190,15 @@ class Sliding(Shape):
         return self._gone_us(state, 1) - now_us if len(state) > 1 else 0
 
     def charge(self, state: State, now_us: int, amount: int) -> float:
-        return self.spend(state, now_us, amount)[0]
+        self.used(state, now_us)
+        current: float = now_us // self.size_us
+        if len(state) > 1 and state[-2] >= current:  # also where the clock went back
+            current = state[-2]
+            state[-1] += amount
+        elif amount > 0:
+            state += (current, amount)
+        state[0] += amount
+        return current
 
     def release(self, state: State, now_us: int, mark: float, amount: int) -> None:
         self.used(state, now_us)

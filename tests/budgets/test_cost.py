@@ -14,8 +14,8 @@ from tests.budgets.helpers import DAY_S, LEASE, START_S, budget, charge
 if TYPE_CHECKING:
     from pathlib import Path
 
-CALLS = 240
-"""Of a reservation and its settlement over six buckets; some 165 were counted."""
+CALLS = 200
+"""Of a reservation and its settlement over six buckets; 161 were counted."""
 REQUESTS = 20
 
 
