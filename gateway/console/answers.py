@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.rooms import Rooms
+
+
+_MAX_BODY_BYTES = 64 * 1024
 
 
 class Wrong(Exception):
@@ -48,6 +52,24 @@ def api_route(
             return refusal(503, f"the store cannot be asked, nothing was changed: {error}")
 
     return Route(path, endpoint, methods=[method])
+
+
+async def posted(request: Request, expected: str, example: str) -> Any:
+    """The posted JSON. Raises Wrong for anything else: ``expected`` names its parts, ``example`` shows it.
+
+    What is posted must be called ``application/json``, which a foreign page cannot send without asking first.
+    """
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        raise Wrong(415, "expected content-type: application/json")
+    data = b""
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > _MAX_BODY_BYTES:
+            raise Wrong(413, f"got more than {_MAX_BODY_BYTES} bytes, expected {expected}")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise Wrong(400, f"got a body that is no JSON, expected {example}") from None
 
 
 def answer(value: object, status: int = 200) -> Response:

@@ -6,18 +6,16 @@
     POST /api/accounts/ACCOUNT/VERB            the same for one account
     GET  /api/audit                            every decision, the newest first; ``?limit=``
 
-``until`` is a time to come: seconds since the epoch, or RFC 3339 with its zone. What is posted must be called
-``application/json``, which a foreign page cannot send without asking first.
+``until`` is a time to come: seconds since the epoch, or RFC 3339 with its zone.
 """
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gateway.console.answers import Wrong, api_route
+from gateway.console.answers import Wrong, api_route, posted
 from gateway.standing import SubjectKind, Verb
 from gateway.standing.rows import cluster_row, override_row, whole_cluster_row
 from gateway.types import Level
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from gateway.rooms import Rooms
     from gateway.standing import ClusterView
 
-_MAX_BODY_BYTES = 64 * 1024
 _MAX_TEXT_CHARS = 2_000
 _MAX_AUDIT = 10_000
 _FIELDS = {"who", "why", "until"}
@@ -115,18 +112,8 @@ def _unknown(cluster: str) -> str:
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    """The posted object. Raises _Wrong for anything else."""
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        raise Wrong(415, "expected content-type: application/json")
-    data = b""
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > _MAX_BODY_BYTES:
-            raise Wrong(413, f"got more than {_MAX_BODY_BYTES} bytes, expected who, why and until")
-    try:
-        given = json.loads(data)
-    except (ValueError, RecursionError):
-        raise Wrong(400, 'got a body that is no JSON, expected {"who": "...", "why": "..."}') from None
+    """The posted object. Raises Wrong for anything else."""
+    given = await posted(request, "who, why and until", '{"who": "...", "why": "..."}')
     if not isinstance(given, dict) or not given.keys() <= _FIELDS:
         raise Wrong(400, "got other fields, expected an object of who, why and (optionally) until")
     return given
@@ -140,7 +127,7 @@ def _text(given: dict[str, Any], name: str) -> str:
 
 
 def _until(value: Any) -> float | None:
-    """Seconds since the epoch, or ``None`` for never. Raises _Wrong."""
+    """Seconds since the epoch, or ``None`` for never. Raises Wrong."""
     if value is None:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e11:  # noqa: PLR2004 - year 5138

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gateway.console.answers import Wrong, api_route
+from gateway.console.answers import Wrong, api_route, posted
 from gateway.errors import StoreError
 from gateway.events.search import STREAM_EVENTS, find_event, find_in_stream
 from gateway.policy.cases import LiveCase
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 NOT_KEPT = "address, caps and sizes are not in an event: conditions on them are explained as for a request without"
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _HIDDEN = frozenset(("traits", "credential"))
-_MAX_BODY_BYTES = 64 * 1024
 _OF_DIRECTORY = {
     "plan": "plan", "organisation": "org", "country": "country", "verified": "verified", "declared_use": "declared_use",
     "age_days": "created_at",
@@ -98,7 +96,7 @@ class _Explain:
         return await self._explained(identity, case.request.facts(), standing, now_s)
 
     async def _find(self, name: str, at_s: float | None) -> Event:
-        """Raises _Wrong where there is no such event, or the store of events cannot be asked."""
+        """Raises Wrong where there is no such event, or the store of events cannot be asked."""
         rooms = self._rooms
         await rooms.events.flush()
         if not rooms.settings.redis:
@@ -152,7 +150,7 @@ class _Explain:
 
 
 def _seconds(text: str | None) -> float | None:
-    """Seconds since the epoch of ``?at=``. Raises _Wrong."""
+    """Seconds since the epoch of ``?at=``. Raises Wrong."""
     if text is None:
         return None
     try:
@@ -165,18 +163,9 @@ def _seconds(text: str | None) -> float | None:
 
 
 async def _case(request: Request) -> LiveCase:
-    """The posted case. Raises _Wrong with every mistake of it."""
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        raise Wrong(415, "expected content-type: application/json")
-    data = b""
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > _MAX_BODY_BYTES:
-            raise Wrong(413, f"got more than {_MAX_BODY_BYTES} bytes, expected subject, request and standing")
-    try:
-        found = validate_value(json.loads(data), LiveCase)
-    except (ValueError, RecursionError):
-        raise Wrong(400, 'got a body that is no JSON, expected {"subject": {...}, "request": {...}}') from None
+    """The posted case. Raises Wrong with every mistake of it."""
+    given = await posted(request, "subject, request and standing", '{"subject": {...}, "request": {...}}')
+    found = validate_value(given, LiveCase)
     if isinstance(found, list):
         raise Wrong(400, "; ".join(found))
     return found

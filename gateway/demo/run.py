@@ -108,7 +108,7 @@ async def _traffic(data: str, admin: str, settings: Settings, customers: list[Cu
     console.print(refusals(view.answers, events))
     console.print(Rule("in all", align="left"))
     console.print(totals(view.answers, events, seconds))
-    console.print(f"[dim]policy set {status['policy']['hash'][:12]}; readiness: {status['ready']}[/]")
+    console.print(f"[dim]policy set {status['policy']['hash'][:12]}; {'ready' if status['ready'] else 'not ready'}[/]")
 
 
 async def _events(settings: Settings, expected: int) -> list[Event]:

@@ -104,15 +104,15 @@ def totals(answers: Sequence[Answer], events: Sequence[Event], seconds: float) -
     return table
 
 
-def quantile(ordered: Sequence[float], share: float) -> float:
-    """The ``share`` quantile (nearest rank) of ordered values; 0.0 of none."""
+def quantile(ordered: Sequence[float], share: float) -> float | None:
+    """The ``share`` quantile (nearest rank) of ordered values; of none, none."""
     if not ordered:
-        return 0.0
+        return None
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.1f} ms"
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.1f} ms"
 
 
 def _message(error: str | None) -> str:

@@ -27,5 +27,5 @@ def test_it_answers_refuses_tells_why_and_ends_by_itself(tmp_path: Path) -> None
     assert sent == written
     for rule in ("identity:unknown", "access/deny_countries", "free/requests-per-minute"):
         assert rule in shown
-    assert "readiness: True" in shown
+    assert "; ready" in shown
     assert list(tmp_path.iterdir()) == [], "the demo leaves nothing behind"
