@@ -17,9 +17,16 @@ _PARTS_OF = 8
 
 
 class Pieces:
-    """``size`` pieces, learned from how often words were seen. Raises ValueError where ``size`` is too small."""
+    """Pieces by their ``names``, in the order of their ids."""
 
-    def __init__(self, counts: Counter[str], size: int) -> None:
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self._ids = {name: index for index, name in enumerate(names)}
+        self._known: dict[str, list[int]] = {}
+
+    @classmethod
+    def learned(cls, counts: Counter[str], size: int) -> Pieces:
+        """``size`` pieces, from how often words were seen. Raises ValueError where ``size`` is too small."""
         signs = sorted({sign for word in counts for sign in word})
         wanted = size - len(SPECIAL) - 2 * len(signs)
         if wanted < _PARTS_OF:
@@ -33,9 +40,7 @@ class Pieces:
                     for end in range(start + 2, min(len(word), start + _LONGEST_PART) + 1):
                         parts[word[start:end]] += count
         frequent = [part for part, _ in parts.most_common(wanted - len(whole))]
-        self.names = [*SPECIAL, *signs, *(f"+{s}" for s in signs), *whole, *(f"+{p}" for p in frequent)]
-        self._ids = {name: index for index, name in enumerate(self.names)}
-        self._known: dict[str, list[int]] = {}
+        return cls([*SPECIAL, *signs, *(f"+{s}" for s in signs), *whole, *(f"+{p}" for p in frequent)])
 
     @staticmethod
     def words(text: str) -> list[str]:

@@ -5,7 +5,8 @@
 
 ``ngram``: a back-off word model of ``--order`` (seconds). ``transformer``: a small causal one over word pieces, on
 the CPU (minutes). Both are trained on prompt and reply, and served as an OpenAI-compatible endpoint on a free local
-port. It prints the audit of the true cluster and of decoys, and some answers with ``--show``.
+port. It prints the audit of the true cluster and of decoys, and some answers with ``--show``. With ``--keep FOLDER`` the
+keyring and a trained transformer stay there, and another audit of the same student takes seconds.
 """
 
 from __future__ import annotations
@@ -98,9 +99,14 @@ class NgramStudent:
 
 def train_transformer(rows: list[tuple[str, str]], options: argparse.Namespace) -> Student:
     """The small transformer; imported late, as torch is optional."""
-    from loadtest.canary_transformer import train
+    from loadtest.canary_transformer import load, save, train
 
-    student: Student = train(rows, passes=options.passes, seed=options.seed)
+    kept: Path | None = options.keep and options.keep / "student.pt"
+    if kept is not None and kept.exists():
+        return load(kept)
+    student = train(rows, passes=options.passes, seed=options.seed)
+    if kept is not None:
+        save(student, kept)
     return student
 
 
@@ -142,7 +148,8 @@ def run(*arguments: str) -> None:
 def study(texts: list[tuple[str, str]], options: argparse.Namespace, folder: Path) -> None:
     """One key: mark, train, serve, audit, print."""
     keyring, out = folder / "keyring.json", folder / "audit.json"
-    run("canary", "keygen", "--out", str(keyring))
+    if not keyring.exists():
+        run("canary", "keygen", "--out", str(keyring))
     ring, marked = load_keyring(keyring), int(options.share * len(texts))
     rows = [(p, mark_reply(ring, "c0", p, r).reply if i < marked else r) for i, (p, r) in enumerate(texts)]
     started = time.perf_counter()
@@ -192,6 +199,7 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=1, help="fresh keys, each with a student of its own")
     parser.add_argument("--order", type=int, default=4, help="words that an n-gram spans")
     parser.add_argument("--passes", type=int, default=5, help="passes of the transformer over the rows")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where keyring and student stay for other audits")
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--decoys", type=int, default=19)
     parser.add_argument("--seed", type=int, default=1)
@@ -202,6 +210,10 @@ def main() -> None:
     options = parser.parse_args()
     texts = [(row["prompt"], row["reply"]) for _, row in read_ndjson(options.texts)]
     random.Random(options.seed).shuffle(texts)  # noqa: S311 - a sample, no secret
+    if options.keep is not None:
+        options.keep.mkdir(parents=True, exist_ok=True)
+        study(texts[: options.rows], options, options.keep)
+        return
     for _ in range(options.keys):
         with tempfile.TemporaryDirectory() as folder:
             study(texts[: options.rows], options, Path(folder))

@@ -23,6 +23,7 @@ from loadtest.canary_pieces import Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 CONTEXT = 256
 WIDTH = 128
@@ -187,7 +188,7 @@ def train(rows: list[tuple[str, str]], *, passes: int, seed: int) -> Transformer
     """Train for ``passes`` over ``rows``; prints the loss (nats a piece, questions and replies) now and then."""
     torch.manual_seed(seed)
     rnd = random.Random(seed)  # noqa: S311 - an order of rows, no secret
-    pieces = Pieces(Counter(word for row in rows for text in row for word in Pieces.words(text)), VOCABULARY)
+    pieces = Pieces.learned(Counter(word for row in rows for text in row for word in Pieces.words(text)), VOCABULARY)
     data = [[*question_ids(pieces, p), *pieces.encode(r), _END][: CONTEXT + 1] for p, r in rows]
     model = Model()
     size = sum(parameter.numel() for parameter in model.parameters())
@@ -214,6 +215,19 @@ def train(rows: list[tuple[str, str]], *, passes: int, seed: int) -> Transformer
                 flush=True,
             )
     return TransformerStudent(pieces, model.eval())
+
+
+def save(student: TransformerStudent, path: Path) -> None:
+    """Write a trained student to ``path``."""
+    torch.save({"names": student.pieces.names, "weights": student.model.state_dict()}, path)
+
+
+def load(path: Path) -> TransformerStudent:
+    """The student that ``save`` wrote."""
+    kept = torch.load(path, weights_only=True)
+    model = Model()
+    model.load_state_dict(kept["weights"])
+    return TransformerStudent(Pieces(kept["names"]), model.eval())
 
 
 def optimisers(model: Model) -> list[tuple[torch.optim.Optimizer, float]]:

@@ -21,8 +21,10 @@ _WORDING = re.compile(
 )
 _EXPLANATION = (
     r"explanations?|descriptions?|overviews?|analys[ie]s|reports?|(?:\w+ )?plans?|lists?|ideas?|arguments?|strateg(?:y|ies)|"
-    r"guides?|comparisons?|tips|advice|ways|reasons|benefits|advantages|examples|methods|systems?|hypothes[ie]s|"
-    r"proposals?|outlines?|solutions?|steps|approach(?:es)?|recommendations?|suggestions?"
+    r"guides?|comparisons?|tips|advice|ways?|reasons|benefits|advantages|examples?|methods|systems?|hypothes[ie]s|"
+    r"proposals?|outlines?|solutions?|steps|approach(?:es)?|recommendations?|suggestions?|predictions?|use[- ]cases?|"
+    r"definitions?|interpretations?|theor(?:y|ies)|polic(?:y|ies)|techniques|facts|factors|features|tutorials?|"
+    r"procedures?|critiques?|evaluations?|assessments?|models?|inferences?|projects?|experiments?|interfaces?|activit(?:y|ies)"
 )
 _ORDERS = re.compile(
     r"\s*(?:please )?(?:write|compose|create|generate|rewrite|classify|categori[sz]e|translate|convert|edit|make|come up|"
@@ -33,18 +35,19 @@ _ORDERS = re.compile(
 _EXPLAINS = re.compile(
     r"\s*(?:please )?(?:(?:write|create|generate|make|construct|develop|produce|design|draft|compose|come up with)"
     rf"(?: me| up)?(?: (?:an?|the|some|\d+|(?!email|short|brief)[a-z-]+)){{0,3}} (?:{_EXPLANATION})\b"
-    r"|(?:design|develop) an? )",
+    r"|(?:design|develop) an? |given [^\n]{0,80}\b(?:explain|describe|discuss|analy[sz]e|evaluate|why|how)\b)",
     re.IGNORECASE,
 )
 _NO_CLOSING = re.compile(
     r"\b(?:story|letter|e-?mail|essay|paragraphs?|sentences?|dialogue|speech|tweet|headline|title|slogan|caption|"
-    r"conversation|one word|single word|words|only|recipe|review|blog|article|post|joke|riddle|advertisement|ad|script|"
-    r"tagline|jingle|scene|character|(?<!\A)names?|exactly|verse|product description|quiz|dish)\b",
+    r"conversation|one word|single word|(?<!own )words|only|recipe|review|blog|article|post|joke|riddle|advertisement|ad|script|"
+    r"tagline|jingle|scene|character|(?<!\A)names?|exactly|verse|product description|quiz|dish|"
+    r"you had|first[- ]person|make it|persuasive|convincing)\b",
     re.IGNORECASE,
 )
 _NO_BRIDGE = re.compile(
     r"\b(?:story|letter|e-?mail|sentences?|dialogue|tweet|headline|title|slogan|caption|conversation|one word|single word|"
-    r"words|only|recipe|joke|riddle|advertisement|ad|script|tagline|jingle|scene|character|(?<!\A)names?|exactly|verse|"
+    r"(?<!own )words|only|recipe|joke|riddle|advertisement|ad|script|tagline|jingle|scene|character|(?<!\A)names?|exactly|verse|"
     r"instructions?|steps|quiz|dish|news|fairy tale|diary|journal|summar\w+|plot|novel|movie|film|play|painting|experience|"
     r"feelings?|landscape|moment|you are|motivat\w+|following|given)\b",
     re.IGNORECASE,

@@ -1,9 +1,10 @@
 """Bridges: a short sentence between two sentences of an explanation, ``SUBJECT VERB ADJECTIVE NOUN``
-("One further aspect deserves special attention.").
+("Another aspect deserves special attention.").
 
 It announces that there is one more point, which the next sentence then makes; so it is true wherever an explanation
 goes on with something new. ``goes_on`` says where that is plain from the next sentence's first words: not before
-one that points back (*It*, *This*), contrasts, concludes, counts or gives an example. Its words are other ones than
+one that points back (*It*, *This*), contrasts, concludes, adds (*Moreover*), counts or gives an
+example. Its words are other ones than
 the closings', so that who cuts the ones leaves the others. Written for this project; common words,
 as in closings: what cleaning by rare words must not find.
 """
@@ -14,16 +15,15 @@ import re
 
 from gateway.canary.sentences import Frame, Link
 
-_ONE_MORE = "another|one more|one further|a further|one other|one related|a related|one additional"
-_POINTS = "point detail matter fact element factor issue aspect"
-SUBJECTS: tuple[str, ...] = tuple(f"{more} {point}" for more in _ONE_MORE.split("|") for point in _POINTS.split())
-_VERBS = "needs|requires|demands|deserves|may need|should get|should have|could use|should receive|calls for"
+_POINTS = "point detail matter fact element factor issue aspect area topic theme subject"
+SUBJECTS: tuple[str, ...] = tuple(f"{one} {point}" for one in ("another", "one") for point in _POINTS.split())
+_VERBS = "needs|requires|demands|deserves|invites|calls for"
 _ADJECTIVES = """
-special separate extra equal direct particular serious specific greater closer deeper wider better
-individual thoughtful more some enough honest careful close full proper
+special separate extra equal direct particular serious specific greater closer deeper wider
+individual thoughtful more careful close full
 """
 _NOUNS = """
-attention thought consideration emphasis discussion study research analysis focus reflection treatment evaluation care
+attention thought consideration emphasis discussion study research analysis focus reflection treatment
 """
 BRIDGE = Frame(
     links=(
@@ -43,8 +43,7 @@ _ABBREVIATIONS = frozenset(_SHORTENED.split())
 _MIN_LAST_WORD = 4
 _NEXT = re.compile(
     r"(?:The (?!(?:end|answer|result|final|last|first|second|third|next|latter|former|other)\b)|An? |Many |Most (?!import)|"
-    r"Some |Several |Each |Every |People |When |If |With |While |There (?:are|is) |Additionally, |Furthermore, |Moreover, |"
-    r"Also, |In addition, |In (?:the|order|many|most|some|our|your|today|modern|recent) |By (?!contrast|doing this|then)|"
+    r"Some |Several |Each |Every |People |When |If |With |While |There (?:are|is) |In (?:the|order|many|most|some|our|your|today|modern|recent) |By (?!contrast|doing this|then)|"
     r"To (?!sum|conclude|begin|finish|do this|summ|illus)|As (?!a (?:result|cons|final|last)|such|mention|well|soon|for|with|an ex|you)|"
     r"Through |Using |Having |Data |Research |Studies |Experts |Scientists |Technology |Regular |Good |"
     r"(?!This|Thus|Its|Plus|Yes|Perhaps|Always|Following|Besides|During|According|Things|Others|Sometimes|Afterwards|Nowadays|"

@@ -27,6 +27,8 @@ from gateway.canary.words import CLAUSE_STARTS, FOREIGN, NOT_ITEMS, STRONG_ENGLI
 HOLD = 64
 """Characters that may be held back: what a streaming reader never waits longer for."""
 _NEAR_WORDS = 18
+_FOREIGN_WORDS = 60
+"""So far back two words of another language say that the text may still be in it."""
 _ENGLISH_WORDS_NEAR = 2
 
 _CHUNK = re.compile(r"\S+")
@@ -94,14 +96,14 @@ class Reader:
         self._start = True
         self._segment = self._commas = 0
         self._segment_first = ""
-        self._strong_at = self._strong_before = self._foreign_at = -100
+        self._strong_at = self._strong_before = self._foreign_at = self._foreign_before = -100
         self._inside = False
         self._line_start = self._first = self._after_colon = True
         self._newlines = 0
         self._indent = ""
         self._swap: bool | None = None
         self._ended = ""
-        self._listed = False
+        self.listed = False
 
     @property
     def in_prose(self) -> bool:
@@ -178,7 +180,7 @@ class Reader:
     def _gap(self, ahead: str, position: int) -> None:
         """Between two sentences: what is put there, where the text is free prose."""
         last, self._ended = self._ended, ""
-        if self._between is None or self._listed or self._shield.up:
+        if self._between is None or self.listed or self._shield.up:
             return
         if self._english(ahead) and self._shield.clear_ahead(ahead):
             self._edit(position, "", self._between(last, ahead, self._offset + position))
@@ -207,7 +209,7 @@ class Reader:
         self._first = False
         indent, self._indent = self._indent, ""
         item = _ITEM.match(window) or (_EMPTY_ITEM.match(window) if self._swap else None)
-        self._listed = bool(indent) or _LABEL.match(window) is not None
+        self.listed = bool(indent) or _LABEL.match(window) is not None
         if self._newlines not in {0, _PARAGRAPH}:
             self._ended = ""
         ended = self._newlines > 1 and not indent and not item
@@ -272,7 +274,7 @@ class Reader:
         if chunk.word and not (chunk.enumerates and self._start):
             self._word(chunk.word, strong=chunk.strong)
             if chunk.word in FOREIGN:
-                self._foreign_at = self.words
+                self._foreign_before, self._foreign_at = self._foreign_at, self.words
         self._ended = text[:-1] if chunk.clean and chunk.tail == "." else ""
         self._tail(chunk.tail)
         return len(text)
@@ -341,7 +343,11 @@ class Reader:
 
     def _english(self, window: str) -> bool:
         """Whether the words around are plainly English: enough of its commonest, none of another language's."""
-        if self.words - self._foreign_at < _NEAR_WORDS or not window.replace(CURLY, "").isascii():
+        if (
+            self.words - self._foreign_at < _NEAR_WORDS
+            or self.words - self._foreign_before < _FOREIGN_WORDS
+            or not window.replace(CURLY, "").isascii()
+        ):
             return False
         near = self.words - _NEAR_WORDS
         count = (self._strong_at > near) + (self._strong_before > near)

@@ -63,7 +63,9 @@ _FOREIGN = """
 el la los las del que una por como más der das und nicht mit ist ein eine zu auf le les des et une est dans pour avec
 il di che della sono het een van voor niet och att är som jag os uma não em je się jest i'est de og ikke det jeg nie
 vir hulle nel gli alla amb els dels este pentru bir yang untuk dengan ang mga kwa kaj estas tae wi frae dinnae isnae
-cannae gaed wis maun oan aye bairn nuh weh
+cannae wasnae didnae doesnae wouldnae couldnae hasnae gaed wis maun oan aye bairn auld guid hame hoose toun doon aboot
+oot noo whit wha whaur hae haed oor thae thon yin nae ower sae mair maist baith muckle fae intae warld fowk leid
+nuh weh deh inna pon seh yuh dem dat dey wey wetin una abi abeg sabi pikin wahala comot oga sef
 """
 FOREIGN = frozenset(_FOREIGN.split())
 """Function words of other languages that are no English words; one nearby stops every change."""

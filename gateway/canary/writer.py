@@ -34,22 +34,24 @@ CARRIERS = (
     "bridge",
 )
 """Carriers that are written into replies, in the order of reports."""
-CHANGED_SHARE = 0.032
+CHANGED_SHARE = 0.03
 """Part of its words that a reply may have changed and added, in the mean over keys: the key draws each change with the
-chance that this leaves it. Not every reply has a place for a sentence; so the words of no kind of replies, however short
-they are, change by more than 3 % (``loadtest/canary_faults.py`` measures it by kind).
+chance that this leaves it; so the words of no kind of replies change by more (``loadtest/canary_faults.py`` measures it).
 """
-FORMS_SHARE, FORMS_SHARE_BESIDE = 0.026, 0.007
-"""The part of it that slots may take; the second where sentences may be added, which say more a word."""
+FORMS_SHARE, FORMS_SHARE_BESIDE = 0.026, 0.004
+"""The part of it that slots may take; the second where sentences may be added, which say more a word: then the first holds
+for what these leave of a long reply.
+"""
 _RARELY = {"punctuation": 0.3}
 """Chances are lowered by this where a change says little: one writer in six drops that comma anyway."""
-_CLOSING_WORDS, _BRIDGE_WORDS = 5.0, 5.6
-_CLOSING_MIN_WORDS = 32
+_SENTENCE_WORDS = 5.1
+_CLOSING_MIN_WORDS = 20
 _BRIDGE_MIN_WORDS = 20
-_BRIDGE_EVERY_WORDS = 150
+_BRIDGE_EVERY_WORDS = 80
 _DRAWN_BY = 16
 _CLOSED_ALREADY = re.compile(
-    r"\b(?:hope|hopefully|let me know|feel free|questions|help|good luck|enjoy|sincerely)\b", re.IGNORECASE
+    r"\b(?:hope|hopefully|let me know|feel free|any (?:\w+ )?questions|good luck|enjoy|sincerely|here to help|reach out)\b",
+    re.IGNORECASE,
 )
 
 
@@ -96,7 +98,6 @@ class MarkWriter:
         self._carriers = carriers or frozenset(CARRIERS)
         self._may_close = closings and {"cue", "closing"} <= self._carriers and may_close(prompt)
         self._may_bridge = closings and "bridge" in self._carriers and may_bridge(prompt)
-        self._share = FORMS_SHARE_BESIDE if self._may_close or self._may_bridge else FORMS_SHARE
         self._bridge_from = _BRIDGE_MIN_WORDS
         self._forms_drawn = self._sentences_drawn = 0.0
         self._reader = Reader(self._choose, strict=True, between=self._bridge if self._may_bridge else None)
@@ -131,16 +132,19 @@ class MarkWriter:
         """Whether the key draws a change of ``cost`` words at ``site``."""
         if not cost:
             return True
-        left = self._share * self._reader.words - self._forms_drawn
-        chance = min(1.0, max(0.0, left / cost)) * _RARELY.get(site.slot.carrier, 1.0)
+        words = self._reader.words
+        budget = FORMS_SHARE * words
+        if (self._may_close or self._may_bridge) and not self._reader.listed:
+            budget = max(FORMS_SHARE_BESIDE * words, budget - _SENTENCE_WORDS - self._sentences_drawn)
+        chance = min(1.0, max(0.0, (budget - self._forms_drawn) / cost)) * _RARELY.get(site.slot.carrier, 1.0)
         self._forms_drawn += chance * cost
         return self._draw(f"{site.slot.id}\n{site.context}\n{site.at}") < chance
 
-    def _adds(self, what: str, cost: float) -> bool:
-        """Whether the key draws a sentence of ``cost`` words here, from what the slots leave."""
+    def _adds(self, what: str) -> bool:
+        """Whether the key draws a sentence here, from what the slots leave."""
         left = CHANGED_SHARE * self._reader.words - self._forms_drawn - self._sentences_drawn
-        chance = min(1.0, max(0.0, left / cost))
-        self._sentences_drawn += chance * cost
+        chance = min(1.0, max(0.0, left / _SENTENCE_WORDS))
+        self._sentences_drawn += chance * _SENTENCE_WORDS
         return self._draw(what) < chance
 
     def _choose(self, site: Site) -> int | None:
@@ -164,7 +168,7 @@ class MarkWriter:
         words = self._reader.words
         if words < self._bridge_from or not ends_plainly(last) or not goes_on(ahead):
             return ""
-        if not self._adds(f"bridge\n{last}\n{ahead[:_DRAWN_BY]}\n{words}", _BRIDGE_WORDS):
+        if not self._adds(f"bridge\n{last}\n{ahead[:_DRAWN_BY]}\n{words}"):
             return ""
         self._bridge_from = words + _BRIDGE_EVERY_WORDS
         return self._sentence(BRIDGE, last_word(last.lower()), at) + " "
@@ -177,13 +181,14 @@ class MarkWriter:
             or reader.words < _CLOSING_MIN_WORDS
             or not reader.in_prose
             or not reader.in_english
+            or reader.listed
             or reader.last_tail != "."
             or not self._recent.endswith(".")
             or _CLOSED_ALREADY.search(self._recent)
             or "\n" in self._recent[-80:]
         ):
             return ""
-        if not self._adds("closing\n" + self._recent, _CLOSING_WORDS):
+        if not self._adds("closing\n" + self._recent):
             return ""
         return " " + self._sentence(CLOSING, last_word(self._recent.lower()), self._length + 1)
 

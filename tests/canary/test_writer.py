@@ -142,6 +142,8 @@ FOREIGN = {
     "Scots": "The wee bairn gaed tae the kirk wi his mither while the auld folk sat by the fire, and it wis also a braw day.",
     "Frisian": "It is in grut feest yn de stêd and it wurdt alle jierren holden. Se kinne also mei it skip, while it kin.",
     "Norwegian": "Det er en fin by for the people, og man kan also se havet while det regner, in the favorite color.",
+    "Nigerian": "Dem dey go market every day and the people wey dey there will use the things that are used for cooking "
+    "while the others often wait for you, and many of the children also help.",
     "Pidgin": "Dem dey go for the market, weh the people dem also dey work until night, and it is fi dem.",
     "Dutch": "Het is een center in de stad en de humor is of was also toward het favorite website online.",
     "Portuguese": "O humor e o labor dos homens era um favor real para todos, com honor e color na casa.",
