@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,10 +47,10 @@ def replay(
     not done twice.
     """
     from gateway.policy import load_policies
-    from gateway.replay import GC_SELDOM, Job, finished, run_replay
+    from gateway.replay.output import Job, finished, run_replay
+    from gateway.replay.pipes import settle_in
 
-    gc.freeze()
-    gc.set_threshold(*GC_SELDOM)
+    settle_in()
     job = Job(policies=load_policies(policies), accounts=accounts, requests=requests, texts=texts, out=out)
     summary = finished(job) if resume else None
     if summary is None:
@@ -103,7 +102,7 @@ def progress_bar(requests: Path) -> tuple[Callable[[int, int], None], Callable[[
         TimeRemainingColumn,
     )
 
-    from gateway.replay import log_files
+    from gateway.replay.log import log_files
 
     total = None if str(requests) == _STDIN else sum(path.stat().st_size for path in log_files(requests))
     bar = Progress(

@@ -1,4 +1,4 @@
-"""The analysis of a log, which depends on the log alone: so it runs where the log is read, ahead of the decisions.
+"""The analysis of a log, which depends on the log alone: so it runs ahead of the decisions, in a process of its own.
 
 It sees every request that has facts, in order, on the log's clock; a pass that is due gives its verdicts before the
 request that made it due. Accounts that policies exempt from the analysis are told by name.
@@ -6,79 +6,36 @@ request that made it due. Accounts that policies exempt from the analysis are to
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import contextlib
+import marshal
+import pickle
 from typing import TYPE_CHECKING, Any
 
 from gateway.analysis.analyzer import Analyzer
-from gateway.analysis.config import AnalysisConfig
 from gateway.analysis.traits import TraitExtractor
-from gateway.policy.rules import inside
-from gateway.replay.log import read_accounts
+from gateway.errors import ConfigError
+from gateway.files import read_ndjson
+from gateway.replay.checkpoint import Snapshots, load_analysis
+from gateway.replay.pipes import Inbox, memory_bytes, settle_in
 from gateway.replay.prepare import unpack
-from gateway.types import Identity, Level
+from gateway.types import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+    from multiprocessing.connection import Connection
     from pathlib import Path
 
-    from gateway.policy import PolicySet
-    from gateway.replay.log import Accounts
+    from gateway.replay.source import AnalysisPlan, Source
     from gateway.types import JSON, Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnalysisPlan:
-    """What the policies ask of the analysis, as data that another process can take."""
-
-    config: AnalysisConfig
-    exempt: frozenset[str]
-    exempt_unknown: bool
-    """Whether accounts that are neither in the directory nor named by a policy are exempt."""
-    exempt_at: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Address ranges from which an account's requests are exempt; under ``""`` those of unknown accounts."""
-
-    def spares(self, account: str, address: str | None) -> bool:
-        """Whether a request from ``address`` is exempt, whatever its account."""
-        return inside(self.exempt_at.get(account, self.exempt_at.get("", ())), address)
-
-
-def analysis_plan(policies: PolicySet, accounts: Accounts) -> AnalysisPlan:
-    """The plan for ``policies``."""
-    wanted = policies.analysis
-    named = {name for exemption in policies.parts.exempt for name in exemption.rule.match.account or ()}
-    identities = {name: Identity(account=name) for name in named}
-    for name, account in accounts.known.items():
-        identities[name] = Identity(
-            account=name,
-            plan=account.plan,
-            org=account.org,
-            country=account.country,
-            verified=account.verified,
-            declared_use=account.declared_use,
-        )
-    return AnalysisPlan(
-        config=AnalysisConfig(alpha=wanted.alpha, families=wanted.families, horizon_s=wanted.horizon_s),
-        exempt=frozenset(name for name, who in identities.items() if policies.exempt_from_analysis(who)),
-        exempt_unknown=policies.exempt_from_analysis(Identity(account="")),
-        exempt_at=_by_address(policies, {"": Identity(account=""), **identities}),
-    )
-
-
-def _by_address(policies: PolicySet, identities: Mapping[str, Identity]) -> dict[str, tuple[str, ...]]:
-    """Where requests of each account are exempt; nothing where no exemption names addresses."""
-    if not any(exemption.rule.match.address for exemption in policies.parts.exempt):
-        return {}
-    return {name: policies.addresses_exempt_from_analysis(who) for name, who in identities.items()}
 
 
 class Analyser:
     """The analysis beside a log: fed with ``observe``; ``due`` gives the verdicts that come before a request."""
 
     def __init__(self, plan: AnalysisPlan, accounts: Path, key: bytes) -> None:
-        found = read_accounts(accounts)
         self._plan = plan
-        self._rows: Mapping[str, Mapping[str, JSON]] = found.rows
-        self._known = found.known.keys() | plan.exempt
+        self._rows = read_rows(accounts)
+        self._known = self._rows.keys() | plan.exempt
         self._extractor = TraitExtractor(key)
         self._analyzer = Analyzer(plan.config)
         self._observed: dict[str, bool] = {}
@@ -128,3 +85,50 @@ class Analyser:
         current = self._analyzer.clusters()
         names = {cluster["cluster"] for cluster in current}
         return [*current, *(told for name, told in self._seen.items() if name not in names)]
+
+
+def read_rows(path: Path) -> dict[str, Mapping[str, JSON]]:
+    """The account directory as the analysis sees it, row by row; of a table (CSV) the names alone.
+
+    Raises FileErrors.
+    """
+    if ".csv" in path.suffixes:
+        from gateway.identity import load_accounts  # seldom, and it costs 0.2 s to import
+
+        return {name: {} for name in load_accounts(path)}
+    return {row["account"]: row for _, row in read_ndjson(path)}
+
+
+class Passes:
+    """The analyser of a source, and its snapshots."""
+
+    def __init__(self, source: Source) -> None:
+        self._analyser = Analyser(source.analysis, source.accounts, source.key)
+        if source.analysed is not None:
+            self._analyser.load(load_analysis(source.analysed))
+        self._snapshots = Snapshots(source.pace, source.skip)
+        self.clusters = self._analyser.clusters
+
+    def take(
+        self, times: Sequence[float], accounts: Sequence[str], traits: Sequence[bytes | None]
+    ) -> tuple[dict[int, list[Verdict]], Path | None]:
+        """The verdicts that come before each of these requests, and the snapshot after them, where it is time."""
+        verdicts = {}
+        due, observe = self._analyser.due, self._analyser.observe
+        for index, ts in enumerate(times):
+            if found := due(ts):
+                verdicts[index] = found
+            observe(ts, accounts[index], traits[index])
+        return verdicts, self._snapshots.after(len(times), self._analyser.dump)
+
+
+def analyse(to_decide: Connection, source: Source, rows: Connection) -> None:
+    """The second process: for each batch its verdicts and snapshot, or nothing; then the clusters and the memory."""
+    settle_in()
+    inbox = Inbox(rows, "replay-reader")
+    with contextlib.suppress(BrokenPipeError, ConfigError, KeyboardInterrupt):
+        passes = Passes(source)
+        while data := inbox.next():
+            verdicts, snapshot = passes.take(*marshal.loads(data))  # noqa: S302 - through a private pipe
+            to_decide.send_bytes(pickle.dumps((verdicts, snapshot)) if verdicts or snapshot else b"")
+        to_decide.send_bytes(pickle.dumps((passes.clusters(), memory_bytes())))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.budgets.core import Line, Row
+    from gateway.budgets.memory import Try
     from gateway.clock import Clock
     from gateway.types import Amounts, Charge, Refusal
 
@@ -46,10 +47,18 @@ class _Store(MemoryStore):
 
     def reserve_now(self, reservation: str, lines: Sequence[Line], now_us: int) -> Decision:
         """Check every line; charge none."""
-        states, waits = self._check(lines, now_us)
-        if any(wait and not line.shape.shadow for line, wait in zip(lines, waits, strict=True)):
-            return Decision(False, self._refused(lines, states, waits, now_us))
-        return Decision(True, tuple(View(0, 0, wait) for wait in waits))
+        tries = [self._look(line, now_us) for line in lines]
+        if any(wait and not line.shape.shadow for line, (_, _, wait) in zip(lines, tries, strict=True)):
+            return Decision(False, self._refused(lines, tries, now_us))
+        return Decision(True, tuple(View(0, 0, wait) for _, _, wait in tries))
+
+    def _look(self, line: Line, now_us: int) -> Try:
+        """A line's state and how long it has to wait; nothing is spent."""
+        if line.shape.code == Lease.CODE:
+            return None, None, self._lease_view(line, now_us).wait_us
+        found = self._buckets.get(line.key)
+        state = line.shape.fresh() if found is None else found[1]
+        return state, None, line.shape.wait_us(state, now_us, line.amount)
 
     def spend(self, rows: Sequence[Row], amounts: tuple[int, ...], now_us: int) -> None:
         """Charge ``amounts`` (by unit) to every bucket."""

@@ -15,10 +15,10 @@ from scipy.special import betaincinv
 
 from gateway.errors import ConfigError
 from gateway.files import STDIN
+from gateway.identity import load_accounts
 from gateway.replay.engine import Replay
 from gateway.replay.feed import feed
-from gateway.replay.log import read_accounts
-from gateway.replay.output import source_of
+from gateway.replay.source import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from gateway.policy import PolicySet
     from gateway.replay.engine import Decision
-    from gateway.replay.feed import Batch, Source
+    from gateway.replay.feed import Batch
+    from gateway.replay.source import Source
 
 _STOPPED = frozenset({"throttle", "refuse"})
 _NOBODY = "(none)"
@@ -165,7 +166,7 @@ async def compare_policies(
     on_step: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Replay ``requests`` under both sets. Raises FileErrors for unusable input."""
-    known = read_accounts(accounts)
+    known = load_accounts(accounts)
     before, after = Replay(old, known), Replay(new, known)
     comparison = Comparison()
     sources = [source_of(policies, known, accounts, requests, texts) for policies in (old, new)]

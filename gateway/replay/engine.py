@@ -9,7 +9,6 @@ decided on it, so it needs nothing of what happens here).
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gateway.budgets import Estimator
@@ -20,21 +19,19 @@ from gateway.observer import RequestObserver
 from gateway.pipeline import Decider, Exchange
 from gateway.replay.budgets import ReplayBudgets
 from gateway.replay.prepare import facts_from, unpack
+from gateway.replay.source import KEY
 from gateway.standing import StandingTable
 from gateway.types import Family, Identity, Outcome, RefusalKind, RequestFacts, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from gateway.identity import Account
     from gateway.policy import PolicySet
-    from gateway.replay.log import Accounts
     from gateway.replay.prepare import Prepared
     from gateway.types import JSON, Headers, Verdict
 
 Action = Literal["allow", "mark", "throttle", "refuse"]
-
-KEY = hashlib.blake2b(b"distillguard replay", digest_size=32).digest()
-"""Traits of a replay stay on its machine; a fixed key makes two replays of one log equal."""
 
 _THROTTLED = frozenset({RefusalKind.RATE_LIMITED, RefusalKind.BUDGET_EXHAUSTED})
 _IDENTITIES = 65_536
@@ -84,7 +81,7 @@ class _Observer(RequestObserver):
 class Replay:
     """One replay: fed with verdicts (``apply``) and requests (``step``), in the order of the log."""
 
-    def __init__(self, policies: PolicySet, accounts: Accounts) -> None:
+    def __init__(self, policies: PolicySet, accounts: Mapping[str, Account]) -> None:
         self.clock = ManualClock()
         self.policies = policies
         self._accounts = accounts
@@ -212,9 +209,9 @@ def _shadowed(exchange: Exchange) -> tuple[str, ...]:
     return (*rules, *budgets)
 
 
-def identity_of(accounts: Accounts, request: Prepared) -> Identity:
+def identity_of(accounts: Mapping[str, Account], request: Prepared) -> Identity:
     """Who calls, from the account directory of the log; an account that is not in it has no plan."""
-    account = accounts.known.get(request.account)
+    account = accounts.get(request.account)
     if account is None:
         return Identity(account=request.account, address=request.ip, ja4=request.ja4, country=request.country)
     return Identity(

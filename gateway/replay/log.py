@@ -1,6 +1,6 @@
-"""Traffic logs: accounts and requests as NDJSON, with long texts kept once in a file beside them.
+"""Traffic logs: requests as NDJSON, with long texts kept once in a file beside them.
 
-Reads one line at a time; only the texts that recur and the accounts are held in memory. A log that cannot
+Reads one line at a time; only the texts that recur are held in memory. A log that cannot
 be replayed (a line that is no request, times that go back, a text that is missing) is an error with its
 place; a request that the gateway would refuse is not: it is replayed and refused.
 """
@@ -19,7 +19,6 @@ import orjson
 
 from gateway.errors import FileError, FileErrors
 from gateway.files import STDIN, numbered_lines, open_binary, parse_object, read_ndjson
-from gateway.identity import Account, load_accounts
 from gateway.types import JSON, Headers, Usage
 
 if TYPE_CHECKING:
@@ -32,14 +31,6 @@ _IS_LOG = re.compile(r"\.ndjson(\.gz|\.zst)?\Z")
 _RECORDING = re.compile(r"requests-\d{8}T\d{6}-\d{3}-(\d+)\.ndjson(?:\.gz|\.zst)?")
 _HEADERS_KEPT = 4_096
 _TEXT_FILES = ("texts.ndjson.gz", "texts.ndjson", "texts.ndjson.zst")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accounts:
-    """The account directory of a log: as the policies see it, and the rows as the analysis does."""
-
-    known: Mapping[str, Account]
-    rows: Mapping[str, Mapping[str, JSON]]
 
 
 @dataclass(slots=True)
@@ -65,14 +56,6 @@ class Recorded:
     duration_s: float | None = None
     traits: dict[str, JSON] | None = None
     """Where the texts were left out when the request was recorded: what the analysis saw of them."""
-
-
-def read_accounts(path: Path) -> Accounts:
-    """Load an accounts file. Raises FileErrors with every bad row."""
-    known = load_accounts(path)
-    if ".csv" in path.suffixes:
-        return Accounts(known=known, rows={})
-    return Accounts(known=known, rows={row["account"]: row for _, row in read_ndjson(path)})
 
 
 def read_texts(requests: Path, texts: Path | None = None) -> dict[str, str]:

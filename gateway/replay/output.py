@@ -23,13 +23,15 @@ import orjson
 
 from gateway.errors import FileError, FileErrors
 from gateway.files import STDIN, sync_folder, write_atomically
+from gateway.identity import load_accounts
 from gateway.replay import checkpoint
-from gateway.replay.analyse import analysis_plan
 from gateway.replay.checkpoint import Pace
-from gateway.replay.engine import KEY, Replay
-from gateway.replay.feed import Source, feed, memory_bytes
-from gateway.replay.log import log_files, read_accounts, texts_beside
+from gateway.replay.engine import Replay
+from gateway.replay.feed import feed
+from gateway.replay.log import log_files, texts_beside
+from gateway.replay.pipes import memory_bytes
 from gateway.replay.report import render
+from gateway.replay.source import source_of
 from gateway.replay.tally import Tally
 
 if TYPE_CHECKING:
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
     from gateway.policy import PolicySet
     from gateway.replay.engine import Decision
-    from gateway.replay.log import Accounts
 
 DECISIONS = "decisions.ndjson.gz"
 CLUSTERS = "clusters.json"
@@ -125,7 +126,7 @@ class _Run:
 
     def __init__(self, job: Job, on_step: Callable[[int, int], None] | None, *, resume: bool) -> None:
         self._job, self._on_step = job, on_step
-        accounts = read_accounts(job.accounts)
+        accounts = load_accounts(job.accounts)
         self._replay = Replay(job.policies, accounts)
         self.tally = Tally()
         self.clusters: list[dict[str, Any]] = []
@@ -203,17 +204,6 @@ def _open_partial(path: Path, written_bytes: int) -> IO[bytes]:
     file.truncate(written_bytes)
     file.seek(written_bytes)
     return file
-
-
-def source_of(policies: PolicySet, accounts: Accounts, file: Path, requests: Path, texts: Path | None) -> Source:
-    """What a replay of ``requests`` under ``policies`` is fed with; ``accounts`` were read from ``file``."""
-    return Source(requests, file, texts, KEY, asks_size(policies), analysis_plan(policies, accounts))
-
-
-def asks_size(policies: PolicySet) -> bool:
-    """Whether a condition asks how large a body is, which costs time to find out."""
-    conditions = (rule.condition for rule in policies.parts.rules)
-    return any(condition is not None and "body_bytes" in condition.names for condition in conditions)
 
 
 def _summary(job: Job, run: _Run, seconds: float) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from gateway.pipeline import Exchange
 from gateway.policy import RecordingPolicy, SamplesPolicy, load_policies
 from gateway.recording import Recorder
 from gateway.recording import recorder as recorder_module
-from gateway.replay import Job, run_replay
+from gateway.replay.output import Job, run_replay
 from gateway.settings import Secret
 from gateway.types import Family, Identity, RequestFacts
 from tests.live import Live, live_gateway

@@ -13,7 +13,7 @@ import orjson
 import zstandard
 
 from gateway.policy import load_policies
-from gateway.replay import Job, run_replay
+from gateway.replay.output import Job, run_replay
 
 START_S = 1_800_000_000.0
 

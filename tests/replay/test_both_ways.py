@@ -20,11 +20,13 @@ from starlette.routing import Route
 
 from gateway.clock import ManualClock
 from gateway.guard import Guard
+from gateway.identity import load_accounts
 from gateway.pipeline import Exchange
 from gateway.policy import PolicySet, load_policies
-from gateway.replay.engine import KEY, Decision, Replay
-from gateway.replay.log import read_accounts, read_requests
+from gateway.replay.engine import Decision, Replay
+from gateway.replay.log import read_requests
 from gateway.replay.prepare import Preparer
+from gateway.replay.source import KEY
 from gateway.rooms import Rooms
 from gateway.settings import Settings
 from gateway.types import Charge, Level, Outcome, Verdict
@@ -267,7 +269,7 @@ async def replayed(
     folder: Path, policies: PolicySet, told: dict[int, list[Verdict]], charges: list[Charge]
 ) -> tuple[list[Decision], list[int]]:
     """The decisions of a replay of the same log, and what is left of ``charges``."""
-    accounts = read_accounts(folder / "accounts.ndjson")
+    accounts = load_accounts(folder / "accounts.ndjson")
     replay, preparer = Replay(policies, accounts), Preparer(KEY, body_bytes=True)
     found = []
     for number, recorded in enumerate(read_requests(folder / "requests.ndjson")):

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from gateway.analysis.config import AnalysisConfig
+from gateway.identity import load_accounts
 from gateway.policy import load_policies
-from gateway.replay import Decision, Recorded, Replay, read_accounts
-from gateway.replay.analyse import analysis_plan
-from gateway.replay.engine import KEY
+from gateway.replay.engine import Decision, Replay
+from gateway.replay.log import Recorded
 from gateway.replay.prepare import Prepared, Preparer
+from gateway.replay.source import KEY, analysis_plan
 from gateway.types import Level, Verdict
 from tests.replay.logs import START_S, account, request, write_rows
 
@@ -52,7 +53,7 @@ def verdict(level: Level, *members: str, version: int = 1) -> Verdict:
 def replay(tmp_path: Path) -> Replay:
     (tmp_path / "policy.yaml").write_text(POLICY)
     accounts = write_rows(tmp_path / "accounts.ndjson", [account("a1"), account("a2"), account("a3")])
-    return Replay(load_policies(tmp_path / "policy.yaml"), read_accounts(accounts))
+    return Replay(load_policies(tmp_path / "policy.yaml"), load_accounts(accounts))
 
 
 def told(decision: Decision) -> tuple[str, str | None, str]:
@@ -86,7 +87,7 @@ def test_exemptions_from_the_analysis_are_told_by_name(tmp_path: Path) -> None:
         account("liar", verified=False, declared_use="evaluation"),
         account("marked", org="o1"),
     ]
-    accounts = read_accounts(write_rows(tmp_path / "accounts.ndjson", rows))
+    accounts = load_accounts(write_rows(tmp_path / "accounts.ndjson", rows))
     plan = analysis_plan(load_policies(tmp_path / "policy.yaml"), accounts)
     assert plan.exempt == {"a2", "lab", "probe"}
     assert not plan.exempt_unknown

@@ -5,12 +5,13 @@ from __future__ import annotations
 from itertools import product
 from pathlib import Path
 
+from gateway.identity import load_accounts
 from gateway.policy import load_policies
-from gateway.replay.analyse import analysis_plan
-from gateway.replay.engine import KEY, identity_of
-from gateway.replay.feed import _columns
-from gateway.replay.log import Recorded, read_accounts
+from gateway.replay.engine import identity_of
+from gateway.replay.log import Recorded
 from gateway.replay.prepare import Prepared, Preparer
+from gateway.replay.reader import columns
+from gateway.replay.source import KEY, analysis_plan
 from tests.replay.logs import account, request, write_rows
 
 POLICY = """\
@@ -39,10 +40,10 @@ def prepared(name: str, address: str | None) -> Prepared:
 def test_a_request_is_spared_by_its_address_exactly_where_a_gateway_spares_it(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text(POLICY)
     policies = load_policies(tmp_path / "policy.yaml")
-    known = read_accounts(write_rows(tmp_path / "accounts.ndjson", ACCOUNTS))
+    known = load_accounts(write_rows(tmp_path / "accounts.ndjson", ACCOUNTS))
     plan = analysis_plan(policies, known)
     rows = [prepared(name, address) for name, address in product(["a1", "p1", "a3", "e1", "stranger"], ADDRESSES)]
-    _, accounts, traits = _columns(rows, plan)
+    _, accounts, traits = columns(rows, plan)
     spared = 0
     for row, name, taken in zip(rows, accounts, traits, strict=True):
         whole = name in plan.exempt if name in {one["account"] for one in ACCOUNTS} else plan.exempt_unknown
@@ -54,5 +55,5 @@ def test_a_request_is_spared_by_its_address_exactly_where_a_gateway_spares_it(tm
 
 def test_without_addresses_in_exemptions_nothing_is_looked_at(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text(POLICY.split("  - {name: office", maxsplit=1)[0])
-    known = read_accounts(write_rows(tmp_path / "accounts.ndjson", ACCOUNTS))
+    known = load_accounts(write_rows(tmp_path / "accounts.ndjson", ACCOUNTS))
     assert analysis_plan(load_policies(tmp_path / "policy.yaml"), known).exempt_at == {}

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from gateway.errors import FileErrors
-from gateway.replay import Recorded, read_requests
+from gateway.replay.log import Recorded, read_requests
 from tests.replay.logs import START_S, request, write_rows
 
 

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from gateway.errors import FileErrors
-from gateway.replay import finished, run_replay
+from gateway.replay.output import finished, run_replay
 from tests.replay.logs import START_S, account, job_of, replay, request
 
 

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.replay import Job, run_replay
 from gateway.replay.checkpoint import CHECKPOINT, Checkpoint, load, program, save
-from gateway.replay.output import inputs_of
+from gateway.replay.output import Job, inputs_of, run_replay
 from tests.replay.logs import START_S, account, job_of, request, write_rows
 
 POLICY = """\
@@ -112,7 +111,7 @@ def test_sigkill_leaves_what_the_next_replay_needs(tmp_path: Path, whole: tuple[
     made = job(tmp_path)
     program = (
         "import asyncio, os, signal, sys\nfrom dataclasses import replace\nfrom pathlib import Path\n"
-        "from gateway.policy import load_policies\nfrom gateway.replay import Job, run_replay\n"
+        "from gateway.policy import load_policies\nfrom gateway.replay.output import Job, run_replay\n"
         "def step(done, position):\n    if done >= 512:\n        os.kill(os.getpid(), signal.SIGKILL)\n"
         "f = Path(sys.argv[1])\n"
         "job = Job(policies=load_policies(f / 'policy.yaml'), accounts=f / 'accounts.ndjson',"
