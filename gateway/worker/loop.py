@@ -1,7 +1,8 @@
 """The loop of one analysis worker: load what was kept, read, look, publish, keep; until told to stop.
 
 Embedded, the worker holds the state folder's lock; shared, it holds the lease and stands by until it has it.
-Heavy steps run in a thread, so that the lease is renewed and standings are saved meanwhile.
+Heavy steps run in a thread, so that the lease is renewed and standings are saved meanwhile; snapshots are written by a
+copy of the process (``aside``), so that reading goes on.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from gateway.standing import StandingTable, open_standing
 from gateway.tasks import end_tasks
 from gateway.worker.core import AnalysisWorker, State
 from gateway.worker.directory import AccountTraits
-from gateway.worker.snapshot import SnapshotUnusable, read_snapshot, write_snapshot
+from gateway.worker.keeping import Keeper
+from gateway.worker.snapshot import SnapshotUnusable, clear_drafts, read_snapshot
 from gateway.worker.sources import FolderLock, Source, TailSource
 
 if TYPE_CHECKING:
@@ -37,13 +39,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-KEEP_EVERY_S = 60.0
-_KEEP_SHARE = 20.0
-"""A snapshot takes at most one part in so many of the time: a large state is kept more seldom."""
 _LOOK_AT_FILES_S = 5.0
 _TELL_EVERY_S = 2.0
 _TRY_AGAIN_S = 0.5
-_KEEP_AGAIN_S = 5.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,21 +58,20 @@ class Session:
     held: Callable[[], bool] = lambda: True
     tell: Callable[[dict[str, Any]], Any] | None = None
     worker: AnalysisWorker = field(init=False)
+    keeper: Keeper = field(init=False)
     caught_up: bool = False
-    kept_at_s: float = 0.0
-    keep_next_s: float = 0.0
-    changed: bool = False
     error: str | None = None
 
     async def begin(self) -> None:
         """Load the last state, or none; make the source go on from there."""
+        self.keeper = Keeper(self.source, self.snapshot, self.key, self.clock, self.held)
+        clear_drafts(self.snapshot)
         state = await self._load()
         state.analyzer.configure(config_of(self.policies.current))
         self.worker = AnalysisWorker(state, self.standing, self.directory.of_event)
         self.worker.since_s = self.clock.now() - state.analyzer.config.horizon_s
         await asyncio.to_thread(lambda: self.worker.know(self.directory.read()))
         await self.source.open(state.position)
-        self.keep_next_s = time.monotonic() + KEEP_EVERY_S
 
     async def _load(self) -> State:
         if await self.source.load(self.snapshot):
@@ -99,7 +96,7 @@ class Session:
         if not self.held():
             return False
         if events:
-            self.changed = True
+            self.keeper.changed = True
             await asyncio.to_thread(self.worker.take, events)
         else:
             self.caught_up = True
@@ -112,30 +109,21 @@ class Session:
         """Put verdicts that wait into the table of standings."""
         verdicts = self.worker.publish(self.clock.now())
         for verdict in verdicts:
-            self.changed = True
+            self.keeper.changed = True
             facts = {"cluster": verdict.cluster, "standing": verdict.level.value, "accounts": len(verdict.members)}
             _log.info("verdict", extra=facts)
 
-    async def keep(self) -> None:
-        """Publish, save the standings, then keep the state: so a state never knows of a verdict that was lost."""
-        began_s = time.monotonic()
+    async def begin_to_keep(self) -> None:
+        """Publish, save the standings, then take the state: so a state never knows of a verdict that was lost."""
         if self.caught_up:
             self.publish()
         await self.standing.flush()
-        state = self.worker.state(self.source.position)
-        size = await asyncio.to_thread(write_snapshot, self.snapshot, state, self.key, self.clock.now())
-        if not self.held():
-            raise StoreError("another analysis worker leads; this one's snapshot does not count")
-        await self.source.keep(self.snapshot)
-        took_s = time.monotonic() - began_s
-        self.changed = False
-        self.kept_at_s = self.clock.now()
-        self.keep_next_s = time.monotonic() + max(KEEP_EVERY_S, _KEEP_SHARE * took_s)
-        _log.debug("snapshot_kept", extra={"size_bytes": size, "took_s": round(took_s, 3)})
+        await self.keeper.begin(self.worker.state(self.source.position))
 
-    def keep_due(self) -> bool:
-        """Whether it is time, and there is something new."""
-        return self.changed and time.monotonic() >= self.keep_next_s
+    async def keep(self) -> None:
+        """The same, and wait until it is kept. Raises StoreError, SnapshotUnusable and OSError."""
+        await self.begin_to_keep()
+        await self.keeper.settle()
 
     async def look_at_files(self) -> None:
         """Take over a changed account directory or changed policies."""
@@ -150,7 +138,7 @@ class Session:
             "ok": self.error is None,
             "error": self.error,
             "caught_up": self.caught_up,
-            "snapshot_at": self.kept_at_s or None,
+            "snapshot_at": self.keeper.kept_at_s or None,
             **self.worker.status(),
         }
 
@@ -160,8 +148,9 @@ class Session:
         while not stop.is_set() and self.held():
             try:
                 went_on = await self.step()
-                if self.keep_due():
-                    await self.keep()
+                await self.keeper.settle(wait=False)
+                if self.keeper.due():
+                    await self.begin_to_keep()
                 self.error = None
             except (StoreError, SnapshotUnusable, OSError) as error:
                 self._fail(error)
@@ -179,11 +168,14 @@ class Session:
 
     async def end(self) -> None:
         """Keep the state a last time, where this worker still leads."""
-        if self.held() and self.changed:
-            try:
+        if not self.held():
+            await self.keeper.give_up()
+        try:
+            await self.keeper.settle()
+            if self.held() and self.keeper.changed:
                 await self.keep()
-            except (StoreError, SnapshotUnusable, OSError) as error:
-                self._fail(error)
+        except (StoreError, SnapshotUnusable, OSError) as error:
+            self._fail(error)
         if self.tell is not None:
             await self._tell()
 
@@ -198,7 +190,7 @@ class Session:
 
     def _fail(self, error: Exception) -> None:
         """Say it once; events and verdicts wait where they are."""
-        self.keep_next_s = max(self.keep_next_s, time.monotonic() + _KEEP_AGAIN_S)
+        self.keeper.put_off()
         if self.error is None:
             _log.warning("analysis_store_away", extra={"reason": str(error)})
         self.error = str(error)

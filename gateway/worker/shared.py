@@ -134,11 +134,11 @@ class GroupSource:
 
     @property
     def position(self) -> JSON:
-        """That there is one: Redis knows what was acknowledged."""
-        return {"group": True}
+        """How many entries were read and not acknowledged; Redis knows the others."""
+        return {"unkept": len(self._unkept)}
 
-    async def keep(self, path: Path) -> None:
-        """Upload the snapshot, make it the one that counts, acknowledge what it includes.
+    async def keep(self, path: Path, position: JSON) -> None:
+        """Upload the snapshot, make it the one that counts, acknowledge what it includes; reading may go on meanwhile.
 
         Raises StoreError too where another worker leads by now: then nothing has changed.
         """
@@ -154,7 +154,9 @@ class GroupSource:
             raise StoreError("redis: another analysis worker leads; this one's snapshot does not count")
         await self._persist(prefix, parts)
         await self._forget(old[0].decode(), int(old[1]))
-        done, self._unkept = self._unkept, []
+        assert isinstance(position, dict)
+        count = position["unkept"]
+        done, self._unkept = self._unkept[:count], self._unkept[count:]
         for start in range(0, len(done), self._limit):
             await self._group.acknowledge(done[start : start + self._limit])
 

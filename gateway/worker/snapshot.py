@@ -7,7 +7,7 @@ BLAKE2b over all before them under the gateway's hash key. Invariants:
   arrays and plain containers can come of it, so that even a leaked key is no way in.
 * State of other code is not believed: the events are read again instead.
 
-Writing gives other threads their turn every 64 kB. Leaves out: where files are kept (``sources``).
+Writing gives other threads their turn every 64 kB. Leaves out: where files are kept (``sources``), who writes (``aside``).
 """
 
 from __future__ import annotations
@@ -95,9 +95,30 @@ def write_snapshot(path: Path, state: State, key: bytes, now_s: float) -> int:
 
     Raises OSError, and SnapshotUnusable where the state holds what cannot be kept; then the old file stays.
     """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    draft = draft_of(path)
     try:
-        with open_private(fresh) as file:
+        size = write_draft(draft, state, key, now_s)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return size
+
+
+def draft_of(path: Path) -> Path:
+    """Where this process writes what is to take the place of ``path``."""
+    return path.with_name(f".{path.name}.{os.getpid()}.new")
+
+
+def clear_drafts(path: Path) -> None:
+    """Take away what killed processes left unfinished; only where nobody else writes ``path``."""
+    for draft in path.parent.glob(f".{path.name}.*.new"):
+        draft.unlink(missing_ok=True)
+
+
+def write_draft(draft: Path, state: State, key: bytes, now_s: float) -> int:
+    """Write the state, whole and on the disk; its size in bytes. Raises as ``write_snapshot`` does."""
+    try:
+        with open_private(draft) as file:
             sealed = _Sealed(file, key)
             head = {"v": VERSION, "code": code_fingerprint(), "at": now_s, "observed": state.observed}
             sealed.write(orjson.dumps(head) + b"\n")
@@ -106,13 +127,9 @@ def write_snapshot(path: Path, state: State, key: bytes, now_s: float) -> int:
             file.write(sealed.hash.digest())
             file.flush()
             os.fsync(file.fileno())
-            size = file.tell()
-        fresh.replace(path)
+            return file.tell()
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise SnapshotUnusable(f"{path}: got a state that cannot be kept ({error}), expected plain data") from error
-    finally:
-        fresh.unlink(missing_ok=True)
-    return size
+        raise SnapshotUnusable(f"{draft}: got a state that cannot be kept ({error}), expected plain data") from error
 
 
 def read_snapshot(path: Path, key: bytes) -> State | None:

@@ -46,8 +46,8 @@ class Source(Protocol):
         """Where reading goes on, as plain data."""
         ...
 
-    async def keep(self, path: Path) -> None:
-        """Keep the snapshot at ``path``; what was read until now need not be given again."""
+    async def keep(self, path: Path, position: JSON) -> None:
+        """Keep the snapshot at ``path``; what was read until ``position`` need not be given again."""
         ...
 
     async def aclose(self) -> None:
@@ -90,7 +90,7 @@ class TailSource:
         """Offsets by segment."""
         return self._tail.position
 
-    async def keep(self, path: Path) -> None:
+    async def keep(self, path: Path, position: JSON) -> None:
         """Nothing: the position is in the snapshot."""
 
     async def aclose(self) -> None:

@@ -120,6 +120,24 @@ async def test_events_are_acknowledged_only_with_a_snapshot_that_includes_them(
         assert client.xpending("distillguard:events", "analysis")["pending"] == 0
 
 
+async def test_what_is_read_while_a_snapshot_is_written_waits_for_the_next_one(
+    redis_url: str, workers: Workers, events: list[Event], shared_redis: RedisServer
+) -> None:
+    await send(redis_url, events[:97])
+    session = await workers.lead("one")
+    assert await session.step()
+    await session.begin_to_keep()
+    await send(redis_url, events[97:150])
+    assert await session.step()
+    await session.keeper.settle()
+    with shared_redis.client() as client:
+        assert client.xpending("distillguard:events", "analysis")["pending"] == 53
+    second = await workers.lead("two")
+    assert second.worker.observed == 97
+    await read_all(second)
+    assert second.worker.observed == 150
+
+
 async def test_a_worker_that_died_between_keeping_and_acknowledging_counts_nothing_twice(
     redis_url: str, workers: Workers, events: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,7 +207,7 @@ async def test_snapshots_larger_than_one_value_come_back_whole(
     first = await workers.lead("one")
     await read_all(first)
     await first.keep()
-    first.changed = True
+    first.keeper.changed = True
     await first.keep()
     second = await workers.lead("two")
     assert second.worker.observed == 300
