@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("worker",),
     ("recording",),
     ("rooms",),
-    ("fields", "refusing"),
+    ("fields", "forwarding", "refusing"),
     ("call",),
     ("guard",),
     ("proxy",),

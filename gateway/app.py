@@ -47,7 +47,8 @@ def build_app(
             max_connections=settings.upstream_connections,
         )
 
-    return Guard(ReverseProxy(transport_for or real), rooms=rooms if rooms is not None else Rooms(settings))
+    proxy = ReverseProxy(transport_for or real)
+    return Guard(proxy, rooms=rooms if rooms is not None else Rooms(settings), forward=proxy.forward)
 
 
 def _certificates(path: Path | None) -> bool | str:

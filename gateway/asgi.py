@@ -62,6 +62,9 @@ class Caller(Watch, Protocol):
     def whole_body(self, max_bytes: int) -> bytes | None:
         """The request's body, once, where all of it is there and it is not larger; else nothing happens."""
 
+    def answer(self, status: int, fields: Headers, body: bytes) -> bool:
+        """Write a whole reply at once; False, and nothing was written, where that has to wait."""
+
     def is_free(self) -> bool:
         """Whether a piece of a reply without a declared length can be written now."""
 
@@ -97,6 +100,12 @@ def received_target(scope: Scope) -> bytes:
     if (root := scope.get("root_path")) and path.startswith(root.encode() + b"/"):
         path = path.removeprefix(root.encode())
     return path
+
+
+def whole_target(scope: Scope) -> bytes:
+    """``received_target`` with its query."""
+    query: bytes = scope.get("query_string", b"")
+    return received_target(scope) + b"?" + query if query else received_target(scope)
 
 
 def declared_length(headers: Headers) -> int | None:

@@ -22,10 +22,12 @@ from gateway.asgi import (
     read_body,
     received_path,
     too_large,
+    whole_target,
 )
 from gateway.dialects import PING, allowed_methods, error_event, write_refusal
 from gateway.errors import ClientDisconnected, RequestRefused, StoreError, UpstreamBroken, UpstreamError
 from gateway.fields import to_caller, to_upstream
+from gateway.forwarding import Outgoing, end_to_end, send_on
 from gateway.refusing import (
     BROKEN,
     CUT,
@@ -39,9 +41,11 @@ from gateway.types import Outcome, RefusalKind
 
 if TYPE_CHECKING:
     from gateway.asgi import ASGIApp, Caller, Message, Receive, Scope, Send
+    from gateway.forwarding import Forward
     from gateway.pipeline import Exchange
     from gateway.rooms import Rooms
     from gateway.types import Headers, Refusal
+    from gateway.upstream import Reply
 
 log = logging.getLogger("gateway.call")
 
@@ -57,6 +61,7 @@ class Call:
         "caller",
         "exchange",
         "finished",
+        "forward",
         "headers",
         "left",
         "pinger",
@@ -70,7 +75,9 @@ class Call:
         "whole",
     )
 
-    def __init__(self, app: ASGIApp, rooms: Rooms, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, app: ASGIApp, rooms: Rooms, scope: Scope, receive: Receive, send: Send, forward: Forward | None = None
+    ) -> None:
         self.app = app
         self.rooms = rooms
         self.scope = scope
@@ -79,6 +86,7 @@ class Call:
         self.headers: Headers = list(scope["headers"])
         self.exchange: Exchange = rooms.pipeline.open(scope["method"], received_path(scope), self.headers)
         self.caller: Caller | None = scope.get(CALLER_KEY)
+        self.forward = forward
         self.pinger: Pinger | None = None
         self.body: bytes | None = None
         """What the app is still to receive of the request."""
@@ -149,7 +157,17 @@ class Call:
             length = await self._admit()
             receive = self._receive_again
         exchange.sent_upstream = True
-        await self.app(self._forwarded(length), receive, self._reply)
+        if self.body is not None and self.forward is not None and self.caller is not None:
+            request = Outgoing(
+                self.rooms.upstream_of(exchange),
+                exchange.method,
+                whole_target(self.scope),
+                to_upstream(exchange, self._key(), length),
+                self.body,
+            )
+            await self.forward(request, self.caller, self._deliver)
+        else:
+            await self.app(self._forwarded(length), receive, self._reply)
         if not self.finished:
             if self.left:
                 raise ClientDisconnected("the caller closed the connection before its reply was whole")
@@ -207,21 +225,41 @@ class Call:
             self.left = not self.finished
         return message
 
+    def _key(self) -> bytes | None:
+        """What stands in for the caller's credential, empty for nothing; ``None``: the caller's own is passed on."""
+        identity, rooms = self.exchange.identity, self.rooms
+        if identity is None:
+            return b"" if rooms.identities.strict else None
+        return None if identity.own_credential else rooms.upstream_credential(self.exchange)
+
     def _forwarded(self, length: int | None) -> Scope:
         """The scope for the app: the caller's, with its credential replaced where it is ours."""
-        exchange, rooms = self.exchange, self.rooms
-        identity = exchange.identity
-        key: bytes | None = None
-        if identity is not None and not identity.own_credential:
-            key = rooms.upstream_credential(exchange)
-        elif identity is None and rooms.identities.strict:
-            key = b""
         scope = dict(self.scope)
-        scope["headers"] = to_upstream(exchange, key, length)
+        scope["headers"] = to_upstream(self.exchange, self._key(), length)
         scope["extensions"] = {}  # a reply sent by the server behind our back could not be metered
-        scope[UPSTREAM_KEY] = rooms.upstream_of(exchange)
+        scope[UPSTREAM_KEY] = self.rooms.upstream_of(self.exchange)
         scope[PUSH_KEY] = None if self.caller is None else self._push
         return scope
+
+    async def _deliver(self, reply: Reply) -> None:
+        """A reply of the reverse proxy: at once where all of it has come, else as any app's."""
+        if not reply.whole:
+            await send_on(reply, self._reply, self._push)
+            return
+        pipeline, exchange, caller = self.rooms.pipeline, self.exchange, self.caller
+        fields = end_to_end(reply.fields)
+        reader = pipeline.read_reply(exchange, reply.status, fields)
+        assert reader is not None
+        assert caller is not None
+        fields = to_caller(exchange, fields, keep_length=reader.passes_bytes)
+        body = self._ending(reader.feed(reply.take()))
+        await pipeline.settle(exchange)
+        pipeline.note_first_byte(exchange)
+        self.started = True
+        if not caller.answer(reply.status, fields, body):
+            await self._pass({"type": "http.response.start", "status": reply.status, "headers": fields})
+            await self._pass({"type": "http.response.body", "body": body, "more_body": False})
+        self.finished = True
 
     async def _reply(self, message: Message) -> None:
         """What the app answers, metered on its way to the caller."""

@@ -19,10 +19,11 @@ from gateway.asgi import BODY_FOLLOWS, CALLER_KEY
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Iterable
 
     from uvicorn.protocols.http.flow_control import FlowControl
 
-    from gateway.asgi import ASGIApp, Message, Scope
+    from gateway.asgi import ASGIApp, Scope
     from gateway.types import Headers
 
 _JOIN_BELOW_BYTES = 64 * 1024
@@ -168,6 +169,14 @@ class Cycle(RequestResponseCycle):
         """Write it as a chunk."""
         self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
 
+    def answer(self, status: int, fields: Headers, body: bytes) -> bool:
+        """Write a whole reply, head and body; False where that has to wait or comes too late."""
+        if self.flow.write_paused or self.disconnected or self.response_started:
+            return False
+        self._head = self._head_of(status, fields)
+        self._send_body(body, more=False)
+        return True
+
     # What goes to the caller.
 
     async def send(self, message: Any) -> None:
@@ -180,12 +189,17 @@ class Cycle(RequestResponseCycle):
         if kind == "http.response.body" and self.response_started and not self.response_complete:
             self._send_body(message.get("body", b""), more=message.get("more_body", False))
         elif kind == "http.response.start" and not self.response_started:
-            self._send_head(message)
+            head = self._head_of(message["status"], message.get("headers", ()))
+            if message.get(BODY_FOLLOWS):
+                self._head = head
+            else:
+                self.transport.write(head)
         else:
             raise RuntimeError(f"got the ASGI message {kind!r} out of order")
 
-    def _send_head(self, message: Message) -> None:
-        status, fields = message["status"], list(message.get("headers", ()))
+    def _head_of(self, status: int, given: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """The head of the reply, which begins with it."""
+        fields = list(given)
         self._left = None
         for name, value in fields:
             if name == b"content-length":
@@ -203,10 +217,7 @@ class Cycle(RequestResponseCycle):
         head = _written(status, fields)
         self.response_started = True
         self.waiting_for_100_continue = False
-        if message.get(BODY_FOLLOWS):
-            self._head = head
-        else:
-            self.transport.write(head)
+        return head
 
     def _send_body(self, body: bytes, *, more: bool) -> None:
         if self._bodiless:

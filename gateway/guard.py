@@ -19,6 +19,7 @@ from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from gateway.asgi import ASGIApp, Message, Receive, Scope, Send
+    from gateway.forwarding import Forward
 
 log = logging.getLogger("gateway.guard")
 
@@ -27,12 +28,14 @@ class Guard:
     """ASGI middleware: budgets, access rules and evidence in front of ``app``.
 
     Takes only the wrapped app; settings come from ``DISTILLGUARD_*`` in the environment, so that
-    ``vllm serve --middleware gateway.Guard`` works. ``rooms`` is for ``build_app``, which has settings.
+    ``vllm serve --middleware gateway.Guard`` works. ``rooms`` and ``forward`` (the reverse proxy's, where that is
+    ``app``) are for ``build_app``, which has settings.
     """
 
-    def __init__(self, app: ASGIApp, rooms: Rooms | None = None) -> None:
+    def __init__(self, app: ASGIApp, rooms: Rooms | None = None, forward: Forward | None = None) -> None:
         self.app = app
         self.rooms = rooms if rooms is not None else Rooms(Settings.load())
+        self._forward = forward
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Guard http; refuse websockets; pass lifespan through, with the rooms opened before the app."""
@@ -44,7 +47,7 @@ class Guard:
                     log.error("cannot start", extra={"error": str(error)})  # noqa: TRY400 - no trace wanted
                     await refuse_unopened(scope, send)
                     return
-            await Call(self.app, self.rooms, scope, receive, send).run()
+            await Call(self.app, self.rooms, scope, receive, send, self._forward).run()
         elif scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         elif scope["type"] == "websocket":

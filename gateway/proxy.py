@@ -11,34 +11,22 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.asgi import BODY_FOLLOWS, CALLER_KEY, PUSH_KEY, UPSTREAM_KEY, declared_length, received_target
+from gateway.asgi import CALLER_KEY, PUSH_KEY, UPSTREAM_KEY, whole_target
 from gateway.errors import ClientDisconnected, UpstreamUnreachable
+from gateway.forwarding import HOP_BY_HOP, Outgoing, end_to_end, send_on
 from gateway.upstream import origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     import httpx
 
-    from gateway.asgi import Message, Push, Receive, Scope, Send, Watch
+    from gateway.asgi import Message, Receive, Scope, Send, Watch
     from gateway.policy import UpstreamSpec
     from gateway.types import Headers
     from gateway.upstream import Reply
 
-HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-"""RFC 9110, section 7.6.1: fields for one connection only; so are those that ``Connection`` names."""
+_GONE = "the caller closed the connection before its request was forwarded"
 
 
 class ReverseProxy:
@@ -58,17 +46,24 @@ class ReverseProxy:
             return
         first = await receive()
         if first["type"] == "http.disconnect":
-            raise ClientDisconnected("the caller closed the connection before its request was forwarded")
+            raise ClientDisconnected(_GONE)
         piece: bytes = first.get("body", b"")
         body = _BodyStream(piece, receive) if first.get("more_body", False) else piece
-        origin = self._origin(scope.get(UPSTREAM_KEY))
+        request = Outgoing(scope.get(UPSTREAM_KEY), scope["method"], whole_target(scope), scope["headers"], body)
         watch: Watch = scope.get(CALLER_KEY) or _ReceiveWatch(receive, body)
-        reply: Reply | None = None
+        await self.forward(request, watch, lambda reply: send_on(reply, send, scope.get(PUSH_KEY)))
+
+    async def forward(self, request: Outgoing, watch: Watch, deliver: Callable[[Reply], Awaitable[None]]) -> None:
+        """See ``forwarding.Forward``."""
+        origin = self._origin(request.upstream)
         if not watch.start():
-            raise ClientDisconnected("the caller closed the connection before its request was forwarded")
+            raise ClientDisconnected(_GONE)
+        reply: Reply | None = None
         try:
-            reply = await origin.send(scope["method"], origin.target(scope), origin.fields(scope["headers"]), body)
-            await _stream(reply, send, scope.get(PUSH_KEY))
+            reply = await origin.send(
+                request.method, origin.target(request.target), origin.fields(request.fields), request.body
+            )
+            await deliver(reply)
         except asyncio.CancelledError:
             if watch.cancelled():
                 raise ClientDisconnected("the caller closed the connection before its reply was whole") from None
@@ -97,26 +92,6 @@ class ReverseProxy:
         return origin
 
 
-async def _stream(reply: Reply, send: Send, push: Push | None) -> None:
-    """Pass the reply on as it comes. Where its length is declared, its last bytes are sent as the last, so
-    that the guard can settle before the caller has them all.
-    """
-    fields = end_to_end(reply.fields)
-    whole = reply.whole
-    await send({"type": "http.response.start", "status": reply.status, "headers": fields, BODY_FOLLOWS: whole})
-    if whole:
-        await send({"type": "http.response.body", "body": reply.take(), "more_body": False})
-        return
-    left = declared_length(fields)
-    if left is None and push is not None:
-        reply.push_to(push)
-    async for chunk in reply:
-        left = None if left is None else left - len(chunk)
-        await send({"type": "http.response.body", "body": chunk, "more_body": left != 0})
-    if left != 0:
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
 class _Upstream:
     """An upstream's address, taken apart once, and how to get there."""
 
@@ -133,17 +108,15 @@ class _Upstream:
         """What is forwarded of a request's header fields, with the upstream as the host."""
         return [self.host, *end_to_end(received, _NOT_FORWARDED)]
 
-    def target(self, scope: Scope) -> bytes:
+    def target(self, received: bytes) -> bytes:
         """The received path (below our root path) and query, below the upstream's own path.
 
         An upstream given as ``https://host/v1`` means the same as ``https://host``: operators write both.
         """
-        raw = received_target(scope)
         prefix = self.prefix
-        if prefix.endswith(b"/v1") and raw.startswith(b"/v1/"):
+        if prefix and prefix.endswith(b"/v1") and received.startswith(b"/v1/"):
             prefix = prefix.removesuffix(b"/v1")
-        query: bytes = scope.get("query_string", b"")
-        return prefix + raw + b"?" + query if query else prefix + raw
+        return prefix + received if prefix else received
 
 
 class _BodyStream:
@@ -200,18 +173,6 @@ class _ReceiveWatch:
             message = await self._receive()
         self._disconnected = True
         self._task.cancel()
-
-
-def end_to_end(fields: Headers, drop: frozenset[bytes] = HOP_BY_HOP) -> Headers:
-    """The fields that are meant for the other end: without ``drop`` and those that ``connection`` names.
-
-    >>> end_to_end([(b"connection", b"close, X-Secret"), (b"x-secret", b"1"), (b"accept", b"*/*")])
-    [(b'accept', b'*/*')]
-    """
-    for name, value in fields:
-        if name == b"connection":
-            drop = drop | {part.strip().lower() for part in value.split(b",")}
-    return [field for field in fields if field[0] not in drop]
 
 
 _NOT_FORWARDED = HOP_BY_HOP | {
