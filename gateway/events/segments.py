@@ -103,14 +103,17 @@ class Segments:
         for number in range(10_000):
             again = f"-{number}" if number else ""
             path = self.folder / f"events-{stamp}-{os.getpid()}{again}.ndjson"
-            if path.with_name(path.name + ".zst").exists():
-                continue
             try:
                 self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
             except FileExistsError:
                 continue
             fcntl.flock(self._handle, fcntl.LOCK_EX)
             if os.fstat(self._handle).st_nlink == 0:  # another process's packer was faster than the lock
+                os.close(self._handle)
+                continue
+            # asked last: a packer may have taken a plain file of this name away a moment ago
+            if path.with_name(path.name + ".zst").exists():
+                path.unlink()
                 os.close(self._handle)
                 continue
             self._size, self._begun_s = 0, self._clock.monotonic()

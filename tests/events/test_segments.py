@@ -193,6 +193,25 @@ def test_a_name_that_was_used_and_packed_is_not_used_again(segments: Segments, t
     }
 
 
+def test_a_name_that_is_packed_away_while_we_look_at_it_is_not_used_again(
+    segments: Segments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the new segment hides behind the packed one: nobody reads it, and packing drops it."""
+    taken = tmp_path / f"events-20260221T000000-{os.getpid()}.ndjson"
+    taken.write_bytes(b"old\n")
+    really = os.open
+
+    def open_after_packing(path: Path, flags: int, *mode: int) -> int:
+        if taken.exists() and flags & os.O_EXCL:
+            pack_finished(tmp_path)
+        return really(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", open_after_packing)
+    segments.write(b"new\n")
+    assert [path.name for path in list_segments(tmp_path)] == [f"{taken.name}.zst", f"{taken.stem}-1.ndjson"]
+    assert {path.name for path in tmp_path.iterdir()} == {f"{taken.name}.zst", f"{taken.stem}-1.ndjson"}
+
+
 def packed_files(folder: Path, sizes_and_ages: list[tuple[int, float]]) -> list[Path]:
     """Packed segments from oldest to newest, with these sizes in bytes and ages in days."""
     paths = []
