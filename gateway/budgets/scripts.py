@@ -7,6 +7,7 @@ from importlib import resources
 
 PRELUDES = {
     "settle": ("windows", "records"),
+    "renew": ("windows", "records"),
     "reap": ("windows", "records"),
     "move": ("windows", "moves"),
     "spent": ("windows", "moves"),

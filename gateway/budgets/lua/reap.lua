@@ -15,12 +15,14 @@ for _, id in ipairs(ids) do
   local packed = redis.call('GET', key)
   local record = packed and cmsgpack.unpack(packed)
   if record and record[1] == RESERVED then
-    for i = 2, #record do
-      local row = record[i]
-      if row[ROW_CODE] == LEASE then
-        redis.call('ZREM', row[KEY], id)
+    for i, line in ipairs(cjson.decode(record[2])) do
+      local bucket, at = record[KEEPS + i], place(record, i)
+      if line[CODE] == LEASE then
+        redis.call('ZREM', bucket, id)
       else
-        change_row(row, now_us, row[ROW_FLOOR])
+        local floor_amount = record[at + 2]
+        record[at + 1] = change(line, bucket, false, now_us, record[at], record[at + 1], floor_amount)
+        record[at] = floor_amount
       end
     end
     record[1] = ABANDONED

@@ -17,7 +17,10 @@ for _, entry in ipairs(cjson.decode(ARGV[1])) do
       redis.call('PEXPIRE', KEYS[position + i], 2 * HOLD_US / 1000)
     end
     if packed then
-      for i = 2, #record do record[i][7] = floors[i - 1] or record[i][7] end
+      for i = 1, record[COUNT] do
+        local at = place(record, i) + 2
+        record[at] = floors[i] or record[at]
+      end
       redis.call('SET', KEYS[position], cmsgpack.pack(record), 'PX', RECORD_MS)
       redis.call('ZADD', KEYS[1], expiry, id)
       renewed = renewed + 1

@@ -14,45 +14,46 @@
 local now_us = server_now_us()
 local id, lines = ARGV[1], cjson.decode(ARGV[2])
 local states, reply, granted = {}, {1, 0}, true
-local known = redis.call('EXISTS', KEYS[1]) == 1
+local found = redis.call('MGET', KEYS[1], unpack(KEYS, 3))
+local known = found[1]
 
 for i, line in ipairs(lines) do
   local key, remaining, reset, wait = KEYS[i + 2], 0, 0, 0
   if line[CODE] == LEASE then
     remaining, reset, wait = lease_view(line, key, now_us)
   else
-    states[i] = load_state(key) or fresh(line)
-    wait = wait_us(line, states[i], now_us, line[AMOUNT])
+    local state = load_state(key, found[i + 1]) or fresh(line)
+    states[i] = state
+    wait = wait_us(line, state, now_us, line[AMOUNT])
   end
   if known then wait = 0 end
   if wait ~= 0 and line[SHADOW] == 0 then granted = false end
   reply[3 * i], reply[3 * i + 1], reply[3 * i + 2] = remaining, reset, wait
 end
 
-if granted and not known then
-  local record, expiry = {RESERVED}, integer(now_us + HOLD_US)
-  for i, line in ipairs(lines) do
-    local key, mark = KEYS[i + 2], 0
-    if line[CODE] == LEASE then
-      redis.call('ZREMRANGEBYSCORE', key, '-inf', integer(now_us))
-      redis.call('ZADD', key, expiry, id)
-      redis.call('PEXPIRE', key, 2 * HOLD_US / 1000)
-      reply[3 * i] = max(0, reply[3 * i] - 1)
-      reply[3 * i + 1] = LEASE_WAIT_US
-    else
-      mark = charge(line, states[i], now_us, line[AMOUNT])
-      if line[AMOUNT] > 0 then save(line, key, states[i], now_us) end
+local charges = granted and not known
+local count, expiry = #lines, now_us + HOLD_US
+local record = {RESERVED, ARGV[2], count, unpack(KEYS, 3)} -- as in records.lua
+for i, line in ipairs(lines) do
+  local key, state, mark, at = KEYS[i + 2], states[i], 0, 3 + count + 3 * i
+  if state then
+    if charges then
+      mark = charge(line, state, now_us, line[AMOUNT])
+      if line[AMOUNT] > 0 then save(line, key, state, now_us) end
     end
-    record[i + 1] = {key, line[CODE], line[LIMIT], line[SIZE], line[AMOUNT], mark, line[FLOOR]}
+    reply[3 * i], reply[3 * i + 1] = view(line, state, now_us)
+  elseif charges then
+    redis.call('ZADD', key, expiry, id)
+    redis.call('PEXPIRE', key, 2 * HOLD_US / 1000)
+    reply[3 * i], reply[3 * i + 1] = max(0, reply[3 * i] - 1), LEASE_WAIT_US
   end
+  record[at - 2], record[at - 1], record[at] = line[AMOUNT], mark, line[FLOOR]
+end
+if charges then
   redis.call('SET', KEYS[1], cmsgpack.pack(record), 'PX', RECORD_MS)
   redis.call('ZADD', KEYS[2], expiry, id)
   redis.call('PEXPIRE', KEYS[2], RECORD_MS)
 end
-
-for i, line in ipairs(lines) do
-  if states[i] then reply[3 * i], reply[3 * i + 1] = view(line, states[i], now_us) end
-end
 if not granted then reply[1] = 0 end
-if redis.call('ZCOUNT', KEYS[2], '-inf', integer(now_us)) > 0 then reply[2] = 1 end
+if redis.call('ZCOUNT', KEYS[2], '-inf', now_us) > 0 then reply[2] = 1 end
 return reply

@@ -11,8 +11,8 @@
 --             the reservation's own charge did not take. An abandoned reservation may still be settled.
 local now_us = server_now_us()
 local id, lines = ARGV[1], cjson.decode(ARGV[2])
-local packed = redis.call('GET', KEYS[1])
-local record = packed and cmsgpack.unpack(packed) or {RESERVED}
+local found = redis.call('MGET', KEYS[1], unpack(KEYS, 3))
+local record = found[1] and cmsgpack.unpack(found[1]) or {RESERVED, '', 0}
 if record[1] == SETTLED then return 0 end
 
 for i, line in ipairs(lines) do
@@ -20,10 +20,10 @@ for i, line in ipairs(lines) do
   if line[CODE] == LEASE then
     redis.call('ZREM', key, id)
   else
-    local row = record[i + 1] or {key, line[CODE], line[LIMIT], line[SIZE], 0, 0, 0}
-    change_row(row, now_us, line[AMOUNT])
+    local at = place(record, i)
+    change(line, key, found[i + 1], now_us, record[at] or 0, record[at + 1] or 0, line[AMOUNT])
   end
 end
 redis.call('ZREM', KEYS[2], id)
 redis.call('SET', KEYS[1], cmsgpack.pack({SETTLED}), 'PX', DONE_MS)
-return packed and 1 or 2
+return found[1] and 1 or 2

@@ -49,8 +49,9 @@ end
 
 local function rate(line) return max(1, line[LIMIT]) / line[SIZE] end
 
-local function load_state(key)
-  local packed = redis.call('GET', key)
+-- `packed` is what MGET said of the key. It says nothing of a value that is no bucket, which GET refuses.
+local function load_state(key, packed)
+  packed = packed or redis.call('GET', key)
   return packed and cmsgpack.unpack(packed) or nil
 end
 
@@ -198,8 +199,7 @@ local function save(line, key, state, now_us)
     local _, last = period(line, max(now_us, state[1]))
     ends = last
   end
-  local ttl_ms = ceil(max(0, ends - now_us) / 1000) + 1000
-  return redis.call('SET', key, cmsgpack.pack(state), 'PX', string.format('%.0f', ttl_ms))
+  return redis.call('SET', key, cmsgpack.pack(state), 'PX', ceil(max(0, ends - now_us) / 1000) + 1000)
 end
 
 local function integer(number) return string.format('%.0f', number) end
