@@ -372,10 +372,12 @@ class Call:
         if reader is None or not reader.is_stream:
             return  # the server closes the connection before the reply's declared end: the caller sees it
         await self.rooms.pipeline.settle(self.exchange)
+        if reader.ended:  # the dialect's last event went out before: nothing is missing
+            self.exchange.outcome, self.exchange.refusal = Outcome.ANSWERED, None
+            last = b""
+        else:
+            last = (reader.finish() if reader.at_boundary else b"\n\n") + self._error_event(refusal)
         try:
-            last = reader.finish() if reader.at_boundary else b"\n\n"
-            await self._pass(
-                {"type": "http.response.body", "body": last + self._error_event(refusal), "more_body": False}
-            )
+            await self._pass({"type": "http.response.body", "body": last, "more_body": False})
         except ClientDisconnected:
             return

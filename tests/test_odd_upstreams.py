@@ -169,6 +169,25 @@ async def test_ids_retries_comments_and_line_ends_of_a_stream_stay(tmp_path: Pat
         assert (await client.post("/v1/chat/completions", json=STREAM)).content == whole_stream
 
 
+@pytest.mark.parametrize("stays", [True, False])
+async def test_a_stream_that_fails_after_its_last_event_is_whole(tmp_path: Path, stays: bool) -> None:
+    """The model server forgets to end its reply, or breaks off when all of it was there."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        for event in (DELTA, TOLD, DONE):
+            await peer.send(b"%x\r\n%b\r\n" % (len(event), event))
+        if stays:
+            await peer.gone()
+        peer.reset()
+
+    async with behind(tmp_path, script, idle_timeout_s=0.3) as (live, client):
+        assert (await client.post("/v1/chat/completions", json=STREAM)).content == DELTA + TOLD + DONE
+    (event,) = live.events()
+    assert (event.outcome, event.refusal) == (Outcome.ANSWERED, None)
+
+
 @pytest.mark.parametrize("size", [1_000_000, 9_000_000])
 async def test_very_long_events_pass_unchanged(tmp_path: Path, size: int) -> None:
     """9 MB is over what is held of one event: it is passed on in pieces and counted roughly."""
