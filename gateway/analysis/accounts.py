@@ -57,16 +57,9 @@ class Accounts:
         inside[list(numbers)] = True
         return inside
 
-    def kin(self, members: Iterable[int], *, strict: bool) -> list[int]:
-        """Accounts outside that own values of a cluster link to it (``links.kin``).
-
-        ``strict``: for pools, whose kin must not be known to leave days out either.
-        """
-        found = links.kin(self.values, self.holders(), self.flags(members), strict=strict)
-        if not strict:
-            return found
-        idle = self.rhythm.known() & ~self.rhythm.working()
-        return [number for number in found if not idle[number]]
+    def kin(self, members: Iterable[int]) -> list[int]:
+        """Accounts outside that own values of a cluster link to it (``links.kin``)."""
+        return links.kin(self.values, self.holders(), self.flags(members))
 
     def change(self, holders: list[int], inside: NDArray[np.bool_], now_s: float, cap: float) -> changes.Change:
         """Whether a group (one account a holder) pivots, or one part of it takes over from another."""

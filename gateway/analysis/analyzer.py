@@ -289,7 +289,7 @@ class Analyzer:
 
     def _kin(self, cluster: Cluster) -> list[int]:
         """Accounts outside that a cluster's own linkage values link to it, without the exempt."""
-        found = self.accounts.kin(cluster.members, strict=cluster.is_pool)
+        found = self.accounts.kin(cluster.members)
         return [number for number in found if not self._is_exempt(number)]
 
     def _look_for_pools(self, now_s: float) -> None:
@@ -310,8 +310,6 @@ class Analyzer:
                 cluster.renewed_s = now_s
                 self.found.join(cluster, part, now_s)
         for cluster in self.found.enforced():
-            if cluster.is_pool:
-                self.found.join(cluster, self._kin(cluster), now_s)
             self._tell_change(cluster, now_s)
 
     def _tell_change(self, cluster: Cluster, now_s: float) -> None:

@@ -11,9 +11,9 @@ weigh it, or the group would be judged by what it was chosen for:
   ``grounds`` hold for the group as they would for a random one. Exits and sign-up blocks are left out: programs
   run in clouds and work every day, so rhythm and address are not independent.
 
-A group that suffices proves that an operator is in it, not that everybody in it is. Members are those linked
-to it: values of two mechanisms that are the group's own (``links``). A community pass then separates operators
-who share nothing (``graph``).
+A group that suffices proves that an operator is in it, not that everybody in it is. Members are those whose values, of
+two mechanisms, are much likelier in it than among accounts with another rhythm (``links``). A community pass then separates
+operators who share nothing (``graph``), and each community must suffice by itself.
 """
 
 from __future__ import annotations
@@ -36,12 +36,8 @@ if TYPE_CHECKING:
 
 EVERY_S: Final = 6 * 3_600.0
 """Event time between looks: an account needs days to show a rhythm."""
-_WITHIN_DAYS: Final = (None, 7)
-"""Groups looked at: all accounts that work every day, and the young ones among them."""
-_WIDE_SHARE: Final = 0.5
-"""And so large a share of everybody who shows the value, whether a rhythm is known of them or not: those that work
-every day are known sooner than those that do not.
-"""
+_WITHIN_DAYS: Final = (None, 7, 4, 2)
+"""Groups looked at: all accounts that work every day, and the young ones among them: a pool is brought up in days."""
 _USED: Final = ("phone", "hour", "mail", "ja4")
 _NEUTRAL: Final = (*grounds.PROVENANCE, "ja4")
 _LN10: Final = float(np.log(10.0))
@@ -60,10 +56,11 @@ class Pool(NamedTuple):
 
 def find(accounts: Accounts, apart: NDArray[np.bool_], config: AnalysisConfig, now_s: float) -> Iterator[Pool]:
     """Weigh the groups that the rhythm forms now; none that is larger than what it is compared with, as in a log's
-    first days, when hardly anybody has had a day to leave out.
+    first days, when hardly anybody has had a day to leave out. Each of several looks at once needs the more.
 
     ``apart`` flags accounts that belong to other clusters or are exempt: neither members nor cohort.
     """
+    config = replace(config, alpha=config.alpha / len(_WITHIN_DAYS))
     for within_days in _WITHIN_DAYS:
         group = accounts.rhythm.working(now_s, within_days) & ~apart
         numbers = np.flatnonzero(group).tolist()
@@ -74,7 +71,12 @@ def find(accounts: Accounts, apart: NDArray[np.bool_], config: AnalysisConfig, n
         change = accounts.change(holders, inside, now_s, config.family_cap)
         found = _weigh(accounts.cohort, holders, inside, config, coordination=change.e_value)
         parts = _members(accounts, group, apart, config) if found.suffice(config) else []
-        yield Pool(numbers, holders, found, parts)
+        yield Pool(numbers, holders, found, [part for part in parts if _holds(accounts, part, inside, config)])
+
+
+def _holds(accounts: Accounts, part: list[int], inside: NDArray[np.bool_], config: AnalysisConfig) -> bool:
+    """Whether a community suffices by itself: who works beside an operator (a class, an office) is not proved by it."""
+    return _weigh(accounts.cohort, accounts.cohort.holders(part), inside, config).suffice(config)
 
 
 def _weigh(
@@ -95,13 +97,7 @@ def _weigh(
 def _members(
     accounts: Accounts, group: NDArray[np.bool_], apart: NDArray[np.bool_], config: AnalysisConfig
 ) -> list[list[int]]:
-    """The accounts that the group's own values link, one list a community; some may be too young for a rhythm,
-    none is known to have another.
-    """
+    """The accounts of the group that its values tell from those with another rhythm, one list a community."""
     book, holder = accounts.values, accounts.holders()
-    among = accounts.rhythm.known() & ~apart
-    own = links.own_values(book, holder, group, among, members=links.STRICT_MEMBERS, share=links.STRICT_SHARE)
-    wide = links.own_values(book, holder, group, ~apart, members=links.STRICT_MEMBERS, share=_WIDE_SHARE)
-    own = {kind: np.where(wide[kind] > 0, bits, 0.0) for kind, bits in own.items()}
-    core = np.flatnonzero(links.linked(links.shown_bits(book, own, holder.size)) & ~apart & (group | ~among))
-    return graph.communities(book, holder, own, core, config.min_entities)
+    told, rare = links.likelihoods(book, holder, group, accounts.rhythm.known() & ~group & ~apart)
+    return graph.communities(book, holder, rare, np.flatnonzero(links.are_told(told) & group), config.min_entities)

@@ -67,6 +67,54 @@ def test_forged_values_of_a_cluster_do_not_make_their_first_owners_its_members()
     assert kin(rows, 6) == []
 
 
+def told(rows: list[dict[str, Any]], group: int) -> np.ndarray[Any, Any]:
+    """Bits of each mechanism, for a group of the first accounts among all others."""
+    inside = alone(len(rows)) < group
+    return links.likelihoods(booked(rows), alone(len(rows)), inside, ~inside)[0]
+
+
+def test_a_likelihood_ratio_is_that_of_the_others_of_the_group_and_of_the_strangers() -> None:
+    rows = [{"mail": 50 if place < 9 else 100 + place} for place in range(20)]
+    rows += [{"mail": 50 if place < 3 else 200 + place} for place in range(99)]
+    bits = told(rows, 20)[:, links.MECHANISM["mail"]]
+    base = 3.5 / 100
+    assert bits[0] == pytest.approx(np.log2(8 / 20 / base))
+    assert bits[20] == pytest.approx(np.log2(9 / 20 / base))
+    assert bits[10] == bits[30] == 0.0
+
+
+@pytest.mark.parametrize(("others", "says"), [(1, False), (2, True)])
+def test_a_value_says_something_where_two_others_of_the_group_show_it(others: int, says: bool) -> None:
+    rows = [{"mail": 50}] * (others + 1) + strangers(200)
+    assert bool(told(rows, 10)[0, links.MECHANISM["mail"]] > 0) is says
+
+
+def test_an_account_that_shows_many_exits_is_told_the_less_by_one_of_them() -> None:
+    book = booked([{"net": 50} for _ in range(4)] + strangers(300))
+    for net in range(100, 107):
+        book.note(0, {}, {"net": net})
+    inside = alone(304) < 10
+    bits = links.likelihoods(book, alone(304), inside, ~inside)[0][:, links.MECHANISM["net"]]
+    assert bits[1] - bits[0] == pytest.approx(3.0)
+
+
+def test_a_value_that_the_group_shows_as_seldom_as_strangers_do_tells_nobody() -> None:
+    rows = [{"mail": place % 4, "ja4": place % 3} for place in range(400)]
+    assert not links.are_told(told(rows, 40)).any()
+
+
+def test_one_mechanism_tells_nobody_however_rare_its_value() -> None:
+    rows = [{"mail": 50} for _ in range(20)] + strangers(2_000)
+    bits = told(rows, 20)
+    assert bits[0].max() == pytest.approx(links.CAP_BITS)
+    assert not links.are_told(bits).any()
+
+
+def test_values_of_two_mechanisms_that_only_the_group_shows_tell_its_members() -> None:
+    rows = [{"mail": 50, "ja4": 60} for _ in range(20)] + strangers(2_000)
+    assert np.flatnonzero(links.are_told(told(rows, 20))).tolist() == list(range(20))
+
+
 @pytest.mark.parametrize(("holders", "population", "bits"), [(1, 1, 0.0), (1, 1_024, 10.0), (512, 1_024, 1.0)])
 def test_a_value_weighs_its_rarity(holders: int, population: int, bits: float) -> None:
     assert float(links.bits_of(holders, population)) == bits
