@@ -162,7 +162,7 @@ class Call:
                 self.rooms.upstream_of(exchange),
                 exchange.method,
                 whole_target(self.scope),
-                to_upstream(exchange, self._key(), length),
+                to_upstream(exchange, self._key(), length, forwarded=True),
                 self.body,
             )
             await self.forward(request, self.caller, self._deliver)
@@ -195,12 +195,14 @@ class Call:
     async def _read(self) -> bytes:
         """The body: at once where the server has all of it, else as it comes."""
         settings = self.rooms.settings
-        if (encoding := header(self.headers, b"content-encoding")) not in (None, b"", b"identity"):
-            raise RequestRefused(unsupported(encoding or b""))
-        if (declared_length(self.headers) or 0) > settings.max_body_bytes:
-            raise RequestRefused(too_large(settings.max_body_bytes))
+        if b"content-encoding" in dict(self.headers):
+            encoding = header(self.headers, b"content-encoding")
+            if encoding not in (None, b"", b"identity"):
+                raise RequestRefused(unsupported(encoding or b""))
         if self.caller is not None and (body := self.caller.whole_body(settings.max_body_bytes)) is not None:
             return body
+        if (declared_length(self.headers) or 0) > settings.max_body_bytes:
+            raise RequestRefused(too_large(settings.max_body_bytes))
         return await read_body(self.receive, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
 
     async def _receive_again(self) -> Message:

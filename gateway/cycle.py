@@ -200,14 +200,12 @@ class Cycle(RequestResponseCycle):
     def _head_of(self, status: int, given: Iterable[tuple[bytes, bytes]]) -> bytes:
         """The head of the reply, which begins with it."""
         fields = list(given)
-        self._left = None
-        for name, value in fields:
-            if name == b"content-length":
-                self._left = int(value)
-            elif name == b"connection" and b"close" in value.lower():
-                self.keep_alive = False
-                fields.remove((name, value))
-                break
+        named = dict(fields)
+        length = named.get(b"content-length")
+        self._left = None if length is None else int(length)
+        if b"connection" in named and (closing := [field for field in fields if _closes(*field)]):
+            self.keep_alive = False
+            fields.remove(closing[0])
         if not self.keep_alive:
             fields.append((b"connection", b"close"))
         self._bodiless = self.scope["method"] == "HEAD" or status in _BODILESS
@@ -242,6 +240,10 @@ class Cycle(RequestResponseCycle):
             if not self.keep_alive:
                 self.transport.close()
             self.line.on_response_complete()
+
+
+def _closes(name: bytes, value: bytes) -> bool:
+    return name == b"connection" and b"close" in value.lower()
 
 
 def _written(status: int, fields: Headers) -> bytes:

@@ -9,6 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from gateway.dialects import budget_headers, metered_encodings
+from gateway.forwarding import NOT_FORWARDED, end_to_end
 from gateway.identity import ATTRIBUTION_HEADERS, CREDENTIAL_HEADERS
 from gateway.types import Family
 
@@ -19,31 +20,33 @@ if TYPE_CHECKING:
 _OUR_LIMITS = (b"x-ratelimit-", b"anthropic-ratelimit-", b"ratelimit")
 _NOTHING: frozenset[bytes] = frozenset()
 _DROPPED = {
-    (credentials, length, encodings): ATTRIBUTION_HEADERS
+    (credentials, length, encodings, on_the_way): ATTRIBUTION_HEADERS
     | (CREDENTIAL_HEADERS if credentials else _NOTHING)
     | ({b"content-length", b"transfer-encoding"} if length else _NOTHING)
     | ({b"accept-encoding"} if encodings else _NOTHING)
-    for credentials, length, encodings in product((False, True), repeat=3)
+    | (NOT_FORWARDED if on_the_way else _NOTHING)
+    for credentials, length, encodings, on_the_way in product((False, True), repeat=4)
 }
-"""What is dropped of a request, by whether its credential, its framing and its encodings are replaced."""
+"""What is dropped of a request, by whether its credential, its framing, its encodings and its host are replaced."""
 
 
-def to_upstream(exchange: Exchange, key: bytes | None, length: int | None) -> Headers:
+def to_upstream(exchange: Exchange, key: bytes | None, length: int | None, *, forwarded: bool = False) -> Headers:
     """A request's fields for the app. ``key``: what stands in for the caller's credential, empty for nothing,
-    ``None`` where the caller's own is passed on. ``length``: of the body, where that was changed.
+    ``None`` where the caller's own is passed on. ``length``: of the body, where that was changed. ``forwarded``: they
+    go to another host as they are, so without those that a reverse proxy drops.
     """
     route = exchange.route
     framing = length is not None or (route is not None and not route.has_body)
-    drop = _DROPPED[key is not None, framing, route is not None]
-    fields = [field for field in exchange.headers if field[0] not in drop]
+    drop = _DROPPED[key is not None, framing, route is not None, forwarded]
+    fields = (
+        end_to_end(exchange.headers, drop) if forwarded else [one for one in exchange.headers if one[0] not in drop]
+    )
     if length is not None:
         fields.append((b"content-length", b"%d" % length))
     if exchange.rewrites:
         fields.append((b"accept-encoding", b"identity"))
-    elif route is not None:
-        for name, value in exchange.headers:
-            if name == b"accept-encoding":
-                fields.append((name, metered_encodings(value)))
+    elif route is not None and b"accept-encoding" in dict(exchange.headers):
+        fields += [(name, metered_encodings(value)) for name, value in exchange.headers if name == b"accept-encoding"]
     if key:
         anthropic = exchange.family is Family.ANTHROPIC
         fields.append((b"x-api-key", key) if anthropic else (b"authorization", b"Bearer " + key))
@@ -55,10 +58,12 @@ def to_caller(exchange: Exchange, headers: Headers, *, keep_length: bool) -> Hea
     balances = exchange.grant.balances if exchange.grant else ()
     own_id = b"request-id" if exchange.family is Family.ANTHROPIC else b"x-request-id"
     number = exchange.id.encode()
-    kept = [] if any(name == own_id for name, _ in headers) else [(own_id, number)]
+    kept = [] if own_id in dict(headers) else [(own_id, number)]
     kept.append((b"x-distillguard-request-id", number))
-    for field in headers:
-        name = field[0]
-        if (keep_length or name != b"content-length") and not (balances and name.startswith(_OUR_LIMITS)):
-            kept.append(field)
+    if balances:
+        kept += [field for field in headers if not field[0].startswith(_OUR_LIMITS)]
+    else:
+        kept += headers
+    if not keep_length:
+        kept = [field for field in kept if field[0] != b"content-length"]
     return kept + budget_headers(exchange.family, balances, exchange.started_at)

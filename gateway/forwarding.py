@@ -35,8 +35,22 @@ HOP_BY_HOP = frozenset(
 """RFC 9110, section 7.6.1: fields for one connection only; so are those that ``Connection`` names."""
 
 
+NOT_FORWARDED = HOP_BY_HOP | {
+    b"host",
+    b"expect",
+    b"forwarded",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-real-ip",
+}
+"""What an upstream gets of nobody, or from the reverse proxy itself."""
+
+
 class Outgoing(NamedTuple):
-    """A request as it is to be forwarded: ``target`` as received, below the server's root path, with its query."""
+    """A request as it is to be forwarded: ``target`` as received, below the server's root path, with its query;
+    ``fields`` without those ``NOT_FORWARDED``.
+    """
 
     upstream: UpstreamSpec | None
     method: str
@@ -83,7 +97,7 @@ def end_to_end(fields: Headers, drop: frozenset[bytes] = HOP_BY_HOP) -> Headers:
     [(b'accept', b'*/*')]
     """
     kept = [field for field in fields if field[0] not in drop]
-    if len(kept) < len(fields):
+    if b"connection" in dict(fields):
         for name, value in fields:
             if name == b"connection" and (named := {part.strip().lower() for part in value.split(b",")} - _PLAIN):
                 kept = [field for field in kept if field[0] not in named]

@@ -33,6 +33,8 @@ MAX_FIELDS = 200
 
 _LARGE = b"431 Request Header Fields Too Large"
 _VERSIONS = frozenset({"1.0", "1.1"})
+_READ = frozenset({b"host", b"expect", b"transfer-encoding"})
+"""Fields that say how the request is received."""
 
 HEAD_TIMEOUT_S = 20.0
 """From connecting, or from the first byte after a reply, to the end of the head."""
@@ -129,16 +131,20 @@ class GatewayProtocol(HttpToolsProtocol):
         """
         if not self._in_head:
             return
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > MAX_HEAD_BYTES:
+        self._head_bytes = size = self._head_bytes + len(name) + len(value)
+        if size > MAX_HEAD_BYTES:
             self._count(0, _LARGE, "The request headers are too large.")
         name = name.lower()
         self.headers.append((name, value))
+        if name in _READ:
+            self._read_field(name, value)
+
+    def _read_field(self, name: bytes, value: bytes) -> None:
         if name == b"host":
             self._hosts += 1
-        elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+        elif name == b"expect":
+            self.expect_100_continue = self.expect_100_continue or value.lower() == b"100-continue"
+        elif value.strip().lower() != b"chunked":
             raise _BadHead  # the parser takes off the chunks and leaves the coding below them
 
     def on_headers_complete(self) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from gateway.asgi import CALLER_KEY, PUSH_KEY, UPSTREAM_KEY, whole_target
 from gateway.errors import ClientDisconnected, UpstreamUnreachable
-from gateway.forwarding import HOP_BY_HOP, Outgoing, end_to_end, send_on
+from gateway.forwarding import NOT_FORWARDED, Outgoing, end_to_end, send_on
 from gateway.upstream import origin_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from gateway.asgi import Message, Receive, Scope, Send, Watch
     from gateway.policy import UpstreamSpec
-    from gateway.types import Headers
     from gateway.upstream import Reply
 
 _GONE = "the caller closed the connection before its request was forwarded"
@@ -49,7 +48,8 @@ class ReverseProxy:
             raise ClientDisconnected(_GONE)
         piece: bytes = first.get("body", b"")
         body = _BodyStream(piece, receive) if first.get("more_body", False) else piece
-        request = Outgoing(scope.get(UPSTREAM_KEY), scope["method"], whole_target(scope), scope["headers"], body)
+        fields = end_to_end(scope["headers"], NOT_FORWARDED)
+        request = Outgoing(scope.get(UPSTREAM_KEY), scope["method"], whole_target(scope), fields, body)
         watch: Watch = scope.get(CALLER_KEY) or _ReceiveWatch(receive, body)
         await self.forward(request, watch, lambda reply: send_on(reply, send, scope.get(PUSH_KEY)))
 
@@ -60,9 +60,8 @@ class ReverseProxy:
             raise ClientDisconnected(_GONE)
         reply: Reply | None = None
         try:
-            reply = await origin.send(
-                request.method, origin.target(request.target), origin.fields(request.fields), request.body
-            )
+            fields = [origin.host, *request.fields]
+            reply = await origin.send(request.method, origin.target(request.target), fields, request.body)
             await deliver(reply)
         except asyncio.CancelledError:
             if watch.cancelled():
@@ -103,10 +102,6 @@ class _Upstream:
         self.prefix = parts.path.rstrip("/").encode()
         self.transport = transport
         self.send = origin_of(transport, url).send
-
-    def fields(self, received: Headers) -> Headers:
-        """What is forwarded of a request's header fields, with the upstream as the host."""
-        return [self.host, *end_to_end(received, _NOT_FORWARDED)]
 
     def target(self, received: bytes) -> bytes:
         """The received path (below our root path) and query, below the upstream's own path.
@@ -173,14 +168,3 @@ class _ReceiveWatch:
             message = await self._receive()
         self._disconnected = True
         self._task.cancel()
-
-
-_NOT_FORWARDED = HOP_BY_HOP | {
-    b"host",
-    b"expect",
-    b"forwarded",
-    b"x-forwarded-for",
-    b"x-forwarded-host",
-    b"x-forwarded-proto",
-    b"x-real-ip",
-}

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from gateway.types import Family, Subject, Unit
 
@@ -37,58 +37,96 @@ _UNIT_PARAMETER = {
     Unit.COST: ';dg-unit="micro-usd"',
 }
 _ANTHROPIC_KINDS = {
-    Unit.REQUESTS: b"anthropic-ratelimit-requests-",
-    Unit.TOTAL_TOKENS: b"anthropic-ratelimit-tokens-",
-    Unit.INPUT_TOKENS: b"anthropic-ratelimit-input-tokens-",
-    Unit.OUTPUT_TOKENS: b"anthropic-ratelimit-output-tokens-",
+    Unit.REQUESTS: b"anthropic-ratelimit-requests-%b",
+    Unit.TOTAL_TOKENS: b"anthropic-ratelimit-tokens-%b",
+    Unit.INPUT_TOKENS: b"anthropic-ratelimit-input-tokens-%b",
+    Unit.OUTPUT_TOKENS: b"anthropic-ratelimit-output-tokens-%b",
 }
-_TOKENS = frozenset({Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.TOTAL_TOKENS})
-_OPENAI_REQUESTS = (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests")
-_OPENAI_TOKENS = (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens")
+_OPENAI_KINDS = {
+    Unit.REQUESTS: b"x-ratelimit-%b-requests",
+    Unit.INPUT_TOKENS: b"x-ratelimit-%b-tokens",
+    Unit.OUTPUT_TOKENS: b"x-ratelimit-%b-tokens",
+    Unit.TOTAL_TOKENS: b"x-ratelimit-%b-tokens",
+}
 _MAX_RESET_S = 366 * 86_400.0
+
+
+class _Shown(NamedTuple):
+    """What the fields of one set of budgets have in common, whatever is left of them."""
+
+    budgets: tuple[Budget, ...]
+    """All of the set, kept alive here, so that their identities are theirs alone."""
+    policy: bytes
+    lines: tuple[tuple[int, str, bool], ...]
+    """Of each budget that is shown: its place, what stands before its number, whether it is a lease."""
+    kinds: tuple[tuple[bytes, bytes, bytes, tuple[int, ...]], ...]
+    """Of each kind that the SDKs know: the names of its three fields, and the places of its budgets."""
 
 
 def budget_headers(family: Family, balances: Sequence[Balance], now_s: float) -> Headers:
     """The fields for ``balances`` (in their order), and for the one with the least left of each kind those
     that the SDKs of ``family`` know. ``now_s`` is the time of the balances; empty where nothing is shown.
     """
-    shown = [one for one in balances if one.budget.subject in SHOWN and not one.budget.shadow]
-    if not shown:
+    key: _Key = (family, *[id(budget) for budget, _, _ in balances])
+    _, policy, lines, kinds = _kept.get(key) or _keep(key, family, balances)
+    if not lines:
         return []
-    policies: list[str] = []
     limits: list[str] = []
-    for balance in shown:
-        budget, remaining, reset_s = balance.budget, balance.remaining, balance.reset_s
-        found = _kept.get(id(budget))
-        if found is None or found[0] is not budget:
-            found = _keep(budget)
-        _, name, policy = found
-        policies.append(policy)
-        left = MAX_SF_INTEGER if remaining > MAX_SF_INTEGER else max(0, remaining)
-        if budget.unit is Unit.CONCURRENCY:
-            limits.append(f"{name};r={left}")
+    for place, head, is_lease in lines:
+        _, remaining, reset_s = balances[place]
+        left = remaining if 0 <= remaining <= MAX_SF_INTEGER else min(max(remaining, 0), MAX_SF_INTEGER)
+        if is_lease:
+            limits.append(f"{head}{left}")
         else:
             whole_s = math.ceil(reset_s) if 0 < reset_s < _MAX_RESET_S else _whole(reset_s)
-            limits.append(f"{name};r={left};t={whole_s}")
-    own = _openai if family is Family.OPENAI else _anthropic
-    return [
-        (b"ratelimit-policy", ", ".join(policies).encode()),
-        (b"ratelimit", ", ".join(limits).encode()),
-        *own(shown, now_s),
-    ]
+            limits.append(f"{head}{left};t={whole_s}")
+    headers = [(b"ratelimit-policy", policy), (b"ratelimit", ", ".join(limits).encode())]
+    for limit_name, remaining_name, reset_name, places in kinds:
+        budget, remaining, reset_s = balances[places[0]]
+        for place in places[1:]:
+            if balances[place][1] < remaining:
+                budget, remaining, reset_s = balances[place]
+        reset_s = min(_MAX_RESET_S, reset_s) if reset_s > 0 else 0.0
+        headers += (
+            (limit_name, b"%d" % budget.limit),
+            (remaining_name, b"%d" % max(remaining, 0)),
+            (reset_name, duration(reset_s) if family is Family.OPENAI else rfc3339(math.ceil(now_s + reset_s))),
+        )
+    return headers
 
 
-_kept: dict[int, tuple[Budget, str, str]] = {}
-"""By a budget's identity: it lives as long as its policy set."""
+_Key: TypeAlias = tuple[Family | int, ...]
+_kept: dict[_Key, _Shown] = {}
+"""By the identities of a request's budgets: they live as long as their policy set."""
 _MOST_KEPT = 4096
 
 
-def _keep(budget: Budget) -> tuple[Budget, str, str]:
-    """``_policy`` of a budget, for the next time."""
+def _keep(key: _Key, family: Family, balances: Sequence[Balance]) -> _Shown:
+    """``_Shown`` of a set of budgets, for the next time."""
+    budgets = tuple([one.budget for one in balances])
+    policies: list[str] = []
+    lines: list[tuple[int, str, bool]] = []
+    kinds: dict[bytes, list[int]] = {}
+    names = _OPENAI_KINDS if family is Family.OPENAI else _ANTHROPIC_KINDS
+    for place, budget in enumerate(budgets):
+        if budget.subject not in SHOWN or budget.shadow:
+            continue
+        quoted, policy = _policy(budget.name, budget.limit, budget.unit, budget.window.length_s)
+        policies.append(policy)
+        lines.append((place, f"{quoted};r=", budget.unit is Unit.CONCURRENCY))
+        if budget.unit in names:
+            kinds.setdefault(names[budget.unit], []).append(place)
+    made = _Shown(
+        budgets,
+        ", ".join(policies).encode(),
+        tuple(lines),
+        tuple(
+            [(form % b"limit", form % b"remaining", form % b"reset", tuple(at)) for form, at in sorted(kinds.items())]
+        ),
+    )
     if len(_kept) >= _MOST_KEPT:
         _kept.clear()
-    made = (budget, *_policy(budget.name, budget.limit, budget.unit, budget.window.length_s))
-    _kept[id(budget)] = made
+    _kept[key] = made
     return made
 
 
@@ -105,52 +143,9 @@ def _quoted(name: str) -> str:
     return '"' + safe.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _reset_s(balance: Balance) -> float:
-    reset_s = balance.reset_s
-    return min(_MAX_RESET_S, reset_s) if reset_s > 0 else 0.0
-
-
 def _whole(seconds: float) -> int:
     """Whole seconds, not less than ``seconds``, within what is told."""
     return math.ceil(min(_MAX_RESET_S, seconds)) if seconds > 0 else 0
-
-
-def _openai(shown: Sequence[Balance], now_s: float) -> Headers:  # noqa: ARG001 - both dialects are called alike
-    requests: Balance | None = None
-    tokens: Balance | None = None
-    for balance in shown:
-        unit = balance.budget.unit
-        if unit is Unit.REQUESTS:
-            if requests is None or balance.remaining < requests.remaining:
-                requests = balance
-        elif unit in _TOKENS and (tokens is None or balance.remaining < tokens.remaining):
-            tokens = balance
-    headers: Headers = []
-    for (limit, remaining, reset), tightest in ((_OPENAI_REQUESTS, requests), (_OPENAI_TOKENS, tokens)):
-        if tightest is not None:
-            headers += (
-                (limit, b"%d" % tightest.budget.limit),
-                (remaining, b"%d" % max(tightest.remaining, 0)),
-                (reset, duration(_reset_s(tightest))),
-            )
-    return headers
-
-
-def _anthropic(shown: Sequence[Balance], now_s: float) -> Headers:
-    headers: Headers = []
-    tightest: dict[Unit, Balance] = {}
-    for balance in shown:
-        unit = balance.budget.unit
-        if unit in _ANTHROPIC_KINDS and (unit not in tightest or balance.remaining < tightest[unit].remaining):
-            tightest[unit] = balance
-    for unit, balance in tightest.items():
-        prefix = _ANTHROPIC_KINDS[unit]
-        headers += (
-            (prefix + b"limit", b"%d" % balance.budget.limit),
-            (prefix + b"remaining", b"%d" % max(balance.remaining, 0)),
-            (prefix + b"reset", rfc3339(math.ceil(now_s + _reset_s(balance)))),
-        )
-    return headers
 
 
 def duration(seconds: float) -> bytes:

@@ -142,7 +142,8 @@ class Exchange(httpx.AsyncByteStream):
     def abandon(self) -> None:
         """As ``aclose``, without a chance to wait."""
         self._chunks.clear()
-        self._end(UpstreamBroken(f"{self._line.where}: the reply was closed by its reader"), keep=False)
+        if not self._ended:
+            self._end(UpstreamBroken(f"{self._line.where}: the reply was closed by its reader"), keep=False)
 
     # What the connection does.
 
@@ -288,15 +289,14 @@ class Exchange(httpx.AsyncByteStream):
     def _is_framed_by_close(self) -> bool:
         """Whether only the connection's end tells the body's. Raises UpstreamBroken on other transfer codings."""
         framed = self.status in _BODILESS
-        self.fields = [(name.lower(), value) for name, value in self.headers]
-        for name, value in self.fields:
-            if name == b"content-length":
-                framed = True
-            elif name == b"transfer-encoding":
-                if value.strip().lower() != b"chunked":
+        self.fields = fields = [(name.lower(), value) for name, value in self.headers]
+        named = dict(fields)
+        if b"transfer-encoding" in named:
+            for name, value in fields:
+                if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
                     raise UpstreamBroken(f"got transfer coding {value!r}, expected chunked")
-                framed = True
-        return not framed
+            framed = True
+        return not (framed or b"content-length" in named)
 
     def on_body(self, data: bytes) -> None:
         """Bytes of the body."""

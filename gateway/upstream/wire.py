@@ -30,17 +30,11 @@ def write_head(
     section 6). Raises ValueError where a declared length is not one number or not the body's, or where the head
     would not be one well-formed head.
     """
-    kept: Headers = []
+    kept = [field for field in fields if field[0].lower() not in _FRAMING]
     declared: set[bytes] = set()
-    for field in fields:
-        name = field[0].lower()
-        if name not in _FRAMING:
-            kept.append(field)
-            if name == b"host":
-                host = b""
-        elif name == b"content-length":
-            declared.add(field[1])
-    if host:
+    if len(kept) < len(fields):
+        declared = {value for name, value in fields if name.lower() == b"content-length"}
+    if host and not any(name.lower() == b"host" for name, _ in kept):
         kept.insert(0, (b"Host", host))
     length = _body_length(method, body, declared)
     if length == CHUNKED:
