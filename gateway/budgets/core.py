@@ -6,12 +6,13 @@ one ``View`` a line. What that means for the caller (grant, refusal, wording) is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gateway.budgets.windows import Shape, shape_of
 from gateway.errors import StoreError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
 
     from gateway.types import Amounts, Budget, Charge
@@ -98,6 +99,12 @@ class Store(Protocol):
 
     async def settle(self, reservation: str, lines: Sequence[Line]) -> None:
         """Bring a reservation to the lines' amounts; at most one settlement of an id counts."""
+        ...
+
+    def send_settlement(self, reservation: str, lines: Sequence[Line]) -> asyncio.Future[Any] | None:
+        """As ``settle``, sent before this returns, so that it comes before every later call of this or another process;
+        its end, with the StoreError if there was one. ``None``: nothing was sent, it takes ``settle``.
+        """
         ...
 
     async def renew(self, renewals: Sequence[Renewal]) -> None:
@@ -190,3 +197,11 @@ def by_unit(amounts: Amounts) -> tuple[int, ...]:
     inputs, outputs = amounts.input_tokens, amounts.output_tokens
     spent = (amounts.requests, inputs, outputs, inputs + outputs, amounts.cost_microusd, 1)
     return spent if max(spent) <= MOST else tuple(min(MOST, amount) for amount in spent)
+
+
+def floors_of(spent: tuple[int, ...]) -> tuple[int, ...]:
+    """What a reservation is settled at, by unit, if its worker dies before anything was seen to flow: the request and
+    its input, no output; of the cost the input's share by tokens (input is never dearer than output).
+    """
+    requests, inputs, _, tokens, cost, slot = spent
+    return (requests, inputs, 0, inputs, cost * inputs // tokens if tokens else cost, slot)

@@ -15,11 +15,12 @@ import contextlib
 import logging
 import random
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from gateway.budgets.breaker import Breaker
-from gateway.budgets.core import BucketBroken, Decision, Line, Renewal, Shapes, by_unit, lines_of
+from gateway.budgets.core import BucketBroken, Decision, Line, Renewal, Shapes, by_unit, floors_of, lines_of
 from gateway.budgets.embedded import EmbeddedStore
 from gateway.budgets.joins import Joins
 from gateway.budgets.metrics import BudgetMetrics
@@ -29,7 +30,7 @@ from gateway.budgets.refusals import balances, refuse, shadowed
 from gateway.budgets.shares import Shares
 from gateway.budgets.windows import SECOND_US
 from gateway.errors import StoreError
-from gateway.types import Amounts, Balance, Budget, Charge, Grant, OnStoreError, Refusal, RefusalKind
+from gateway.types import Amounts, Balance, Charge, Grant, OnStoreError, Refusal, RefusalKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,14 +60,6 @@ class Live:
         self.since_s = since_s
 
 
-def floors_of(spent: tuple[int, ...]) -> tuple[int, ...]:
-    """What a reservation is settled at, by unit, if its worker dies before anything was seen to flow: the request and
-    its input, no output; of the cost the input's share by tokens (input is never dearer than output).
-    """
-    requests, inputs, _, tokens, cost, slot = spent
-    return (requests, inputs, 0, inputs, cost * inputs // tokens if tokens else cost, slot)
-
-
 class Budgets:
     """See the module. Made by ``open_budgets``, or around any store in tests."""
 
@@ -91,6 +84,8 @@ class Budgets:
         self._joins = Joins()
         self._in_process = store.in_process
         self._live: dict[str, Live] = {}
+        self._sent: set[asyncio.Future[Any]] = set()
+        """Settlements on their way."""
         self._pending: OrderedDict[str, tuple[tuple[Charge, ...], Amounts]] = OrderedDict()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -114,6 +109,8 @@ class Budgets:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self._tasks = []
+        if self._sent:
+            await asyncio.wait(self._sent)
         if not self._breaker.is_open:
             await self._settle_pending()
         if self._pending:
@@ -152,13 +149,16 @@ class Budgets:
     async def settle(self, grant: Grant, actual: Amounts) -> None:
         """Replace what was reserved by ``actual``. Idempotent. Never raises for a store's failure: it is kept
         and tried again when the store is back. Callers shield it from cancellation.
+
+        Returns when it is settled or, with a store that answers in order, when the settlement was written to it.
         """
         self._live.pop(grant.reservation, None)
         if not grant.charges:
             return
         if grant.degraded:
             self._shares.settle(grant.reservation, grant.charges, actual, self._workers)
-        await self._settle(grant.reservation, grant.charges, actual)
+        if not self._send(grant.reservation, grant.charges, actual):
+            await self._settle(grant.reservation, grant.charges, actual)
 
     async def refund(self, grant: Grant) -> None:
         """Give everything back: the request never reached the upstream."""
@@ -281,7 +281,10 @@ class Budgets:
         asked: bool = False,
     ) -> Grant | Refusal:
         """Decide by each budget's ``on_store_error``. ``asked``: the store may have charged, without an answer."""
-        denying = next((line for line in lines if _denies(line.shape.budget)), None)
+        denying = next(
+            (line for line in lines if line.shape.budget.on_store_error is OnStoreError.DENY and not line.shape.shadow),
+            None,
+        )
         answer: Grant | Refusal
         if denying is not None:
             answer = Refusal(
@@ -303,19 +306,47 @@ class Budgets:
         self._live[reservation] = Live(charges, amounts, floors_of(by_unit(amounts)), self._clock.monotonic())
         return self._grant(reservation, charges, amounts, lines, decision, degraded=True)
 
+    def _send(self, reservation: str, charges: tuple[Charge, ...], actual: Amounts) -> bool:
+        """Send a settlement where the store can, without waiting for its answer: what comes later finds it done."""
+        if self._breaker.is_open:
+            return False
+        sent = self.store.send_settlement(reservation, self._shapes.lines(charges, actual))
+        if sent is None:
+            return False
+        self._sent.add(sent)
+        sent.add_done_callback(partial(self._answered, reservation, charges, actual))
+        return True
+
+    def _answered(
+        self, reservation: str, charges: tuple[Charge, ...], actual: Amounts, sent: asyncio.Future[Any]
+    ) -> None:
+        self._sent.discard(sent)
+        error = sent.exception()
+        if error is None:
+            self._shares.closed(reservation)
+        elif isinstance(error, StoreError):
+            self._unsettled(reservation, charges, actual, error)
+        else:
+            raise error
+
+    def _unsettled(self, reservation: str, charges: tuple[Charge, ...], actual: Amounts, error: StoreError) -> None:
+        """A settlement failed: keep it, unless its bucket will never take it."""
+        self._failed("settle", error)
+        if isinstance(error, BucketBroken):
+            self.metrics.uncharged.labels("bucket_broken").inc()
+        else:
+            self._later(reservation, charges, actual)
+
     async def _settle(self, reservation: str, charges: tuple[Charge, ...], actual: Amounts) -> bool:
         if self._breaker.is_open:
             self._later(reservation, charges, actual)
             return False
         try:
             await self.store.settle(reservation, self._shapes.lines(charges, actual))
-        except BucketBroken as error:
-            self._failed("settle", error)
-            self.metrics.uncharged.labels("bucket_broken").inc()
         except StoreError as error:
-            self._failed("settle", error)
-            self._later(reservation, charges, actual)
-            return False
+            self._unsettled(reservation, charges, actual, error)
+            if not isinstance(error, BucketBroken):
+                return False
         except asyncio.CancelledError:
             self._later(reservation, charges, actual)
             raise
@@ -367,7 +398,3 @@ def open_budgets(settings: Settings, clock: Clock, metrics: BudgetMetrics | None
         else EmbeddedStore(clock, settings.state_dir)
     )
     return Budgets(store, clock, workers=settings.workers, metrics=metrics)
-
-
-def _denies(budget: Budget) -> bool:
-    return budget.on_store_error is OnStoreError.DENY and not budget.shadow

@@ -197,6 +197,9 @@ class MemoryStore:
         """``settle_now``."""
         self.settle_now(reservation, lines, self.now_us())
 
+    def send_settlement(self, reservation: str, lines: Sequence[Line]) -> None:
+        """Nothing is sent: ``settle`` waits for nobody."""
+
     async def renew(self, renewals: Sequence[Renewal]) -> None:
         """``renew_now`` for each."""
         for renewal in renewals:

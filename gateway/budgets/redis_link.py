@@ -1,8 +1,9 @@
 """The seam to Redis: script calls with a hard time limit, all over one connection, in pipelines.
 
-Calls made in one turn of the event loop are sent with one write and answered in order, so that concurrent requests
-share the cost of a round trip. redis-py finds, opens, encrypts and authenticates the connection (and with
-Sentinel asks for the primary whenever it connects); then its streams are used directly, with hiredis.
+Calls are answered in order. One that finds the connection idle is sent at once; those made while others are open wait
+for the end of the event loop's turn and are sent with one write, so that concurrent requests share its cost. redis-py
+finds, opens, encrypts and authenticates the connection (and with Sentinel asks for the primary whenever it connects);
+then its streams are used directly, with hiredis.
 
 * A call fails with StoreError when its time is up; its reply is then passed over when it comes, so that a
   slow server costs no connection. A connection that owes a reply for longer is dropped.
@@ -50,6 +51,10 @@ class Link(Protocol):
 
     async def call(self, script: Script, keys: Sequence[str], args: Sequence[bytes | str]) -> Any:
         """The script's reply within the time limit."""
+        ...
+
+    def send(self, script: Script, keys: Sequence[str], args: Sequence[bytes | str]) -> asyncio.Future[Any] | None:
+        """The same call, written before this returns; ``None`` where that cannot be done and nothing was."""
         ...
 
     async def ping(self) -> None:
@@ -162,6 +167,10 @@ class RedisLink:
         """The script's reply. Raises StoreError after the time limit or whatever went wrong."""
         return await self._submit((len(keys), *keys, *args), script)
 
+    def send(self, script: Script, keys: Sequence[str], args: Sequence[bytes | str]) -> asyncio.Future[Any] | None:
+        """The future reply, or StoreError; ``None`` while other calls are open, whose company is cheaper."""
+        return self._submit((len(keys), *keys, *args), script) if self._idle else None
+
     async def ping(self) -> None:
         """Raise StoreError unless the server takes a write."""
         await self._submit(("SET", "dg:ping", "1", "EX", 60), None)
@@ -183,13 +192,22 @@ class RedisLink:
     def _submit(self, command: tuple[Any, ...], script: Script | None) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         call = Call(command, script, loop.create_future(), loop.time() + self._timeout_s)
-        self._outbox.append(call)
-        if not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._flush)
+        if self._idle and self._wire is not None:
+            self._wire.send((call,), by_text=self._by_text)
+        else:
+            self._outbox.append(call)
+            if not self._scheduled:
+                self._scheduled = True
+                loop.call_soon(self._flush)
         if self._timer is None:
             self._timer = loop.call_at(call.deadline, self._expire)
         return call.future
+
+    @property
+    def _idle(self) -> bool:
+        """There is a connection and nothing is open on it: a call would wait for company in vain."""
+        wire = self._wire
+        return wire is not None and not wire.closed and not wire.waiting and not self._outbox
 
     def _flush(self) -> None:
         """Send what was called since the last turn; without a connection, open one."""
@@ -278,6 +296,9 @@ class ClusterLink:
                     return await self._client.execute_command("EVAL", script.text, *rest)
         except (RedisError, OSError, TimeoutError) as error:
             raise StoreError(f"store: {str(error) or 'no reply in time'}, expected a reply to {script.name}") from error
+
+    def send(self, script: Script, keys: Sequence[str], args: Sequence[bytes | str]) -> None:
+        """Nothing: which connection it is takes a wait."""
 
     async def ping(self) -> None:
         """Raise StoreError unless a write is taken."""

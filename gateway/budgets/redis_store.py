@@ -87,6 +87,13 @@ class RedisStore:
         groups = _groups(lines)
         await asyncio.gather(*(self._settle(tag, reservation, group) for tag, group in groups.items()))
 
+    def send_settlement(self, reservation: str, lines: Sequence[Line]) -> asyncio.Future[Any] | None:
+        """One script, on its way when this returns; not with Redis Cluster."""
+        if self._clustered:
+            return None
+        keys = self._keys("", reservation, lines)
+        return self._link.send(self._scripts.settle, keys, (reservation, _rows(lines)))
+
     async def renew(self, renewals: Sequence[Renewal]) -> None:
         """Heartbeat of open reservations, up to 200 in one call."""
         by_tag: dict[str, list[tuple[str, Sequence[Line]]]] = {}

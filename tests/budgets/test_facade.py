@@ -57,10 +57,24 @@ class FlakyStore(MemoryStore):
         await super().settle(reservation, lines)
 
 
+class SendingStore(FlakyStore):
+    """A store to which settlements are sent; what becomes of one is told later."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.sent: list[asyncio.Future[None]] = []
+
+    def send_settlement(self, reservation: str, lines: Sequence[Line]) -> asyncio.Future[None]:
+        if not self.away:
+            self.settle_now(reservation, lines, self.now_us())
+        self.sent.append(asyncio.get_running_loop().create_future())
+        return self.sent[-1]
+
+
 class Scene:
-    def __init__(self, workers: int = 1) -> None:
+    def __init__(self, workers: int = 1, store: type[FlakyStore] = FlakyStore) -> None:
         self.clock = ManualClock(START_S)
-        self.store = FlakyStore(self.clock)
+        self.store = store(self.clock)
         self.registry = CollectorRegistry()
         self.budgets = Budgets(
             self.store, self.clock, workers=workers, metrics=BudgetMetrics(self.registry), rng=random.Random(1)
@@ -455,3 +469,35 @@ async def test_embedded_budgets_open_close_and_remember(tmp_path: Path) -> None:
         assert isinstance(grant, Grant)
         await budgets.settle(grant, requests(2))
         await budgets.aclose()
+
+
+async def test_a_settlement_that_was_sent_is_waited_for_by_nobody_but_the_end() -> None:
+    scene = Scene(store=SendingStore)
+    assert isinstance(scene.store, SendingStore)
+    of = charge(budget("b", 10))
+    grant = await scene.granted(of, count=4)
+    await scene.budgets.settle(grant, requests(1))
+    assert await scene.left(of) == [9]
+    closing = asyncio.create_task(scene.budgets.aclose())
+    await asyncio.sleep(0)
+    assert not closing.done()
+    scene.store.sent[0].set_result(None)
+    await closing
+    assert scene.budgets.status()["pending_settlements"] == 0
+
+
+async def test_a_settlement_that_was_sent_into_a_failing_store_is_made_when_it_is_back() -> None:
+    scene = Scene(store=SendingStore)
+    assert isinstance(scene.store, SendingStore)
+    of = charge(budget("b", 10))
+    grant = await scene.granted(of, count=4)
+    scene.store.away = True
+    await scene.budgets.settle(grant, requests(1))
+    assert scene.budgets.status()["pending_settlements"] == 0
+    scene.store.sent[0].set_exception(StoreError("store: away"))
+    await asyncio.sleep(0)
+    assert scene.budgets.status()["pending_settlements"] == 1
+    assert scene.metric("store_errors_total", call="settle") == 1
+    await scene.recover()
+    assert await scene.left(of) == [9]
+    assert scene.budgets.status()["pending_settlements"] == 0

@@ -33,6 +33,20 @@ async def test_replies_find_their_callers_on_either_loop(redis_url: str) -> None
     await link.aclose()
 
 
+async def test_a_call_is_sent_at_once_only_where_no_other_is_open(redis_url: str) -> None:
+    link = open_link(redis_url, 5.0)
+    assert link.send(ECHO, ["early"], ["1"]) is None, "there is no connection yet"
+    await link.ping()
+    first = link.send(ECHO, ["first"], ["1"])
+    assert first is not None
+    assert link.send(ECHO, ["second"], ["1"]) is None
+    assert await first == [b"first", b"1"]
+    again = link.send(ECHO, ["again"], ["1"])
+    assert again is not None
+    assert await again == [b"again", b"1"]
+    await link.aclose()
+
+
 async def test_one_call_that_fails_or_is_given_up_takes_no_other_with_it(redis_url: str) -> None:
     link = open_link(redis_url, 5.0)
     await link.ping()
