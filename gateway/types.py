@@ -22,6 +22,23 @@ JSON: TypeAlias = Any
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 """Header fields as ASGI has them: lower-case names, raw bytes, duplicates and order kept."""
 
+CARRIERS = (
+    "spelling",
+    "contraction",
+    "number",
+    "connective",
+    "synonym",
+    "punctuation",
+    "structure",
+    "order",
+    "cue",
+    "closing",
+    "bridge",
+)
+"""Carriers of marks that are written into replies, in the order of reports."""
+BEHAVIOUR = "behaviour"
+"""The carrier that the model is asked for; only where a policy names it."""
+
 _Value = TypeVar("_Value")
 
 

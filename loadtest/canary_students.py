@@ -37,8 +37,8 @@ TURN = "<reply>"
 class Student(Protocol):
     """A model that goes on from a prompt; asked by several threads at once."""
 
-    def answer(self, prompt: str, max_tokens: int, temperature: float) -> str:
-        """A sampled answer."""
+    def answer(self, prompt: str, max_tokens: int, temperature: float, begun: str = "") -> str:
+        """A sampled answer, or what follows in the one that is ``begun``."""
 
 
 def words(text: str) -> list[str]:
@@ -74,10 +74,11 @@ class NgramStudent:
                 if at >= length:
                     self._next[length][tuple(tokens[at - length : at])][tokens[at]] += 1
 
-    def answer(self, prompt: str, max_tokens: int, temperature: float) -> str:
+    def answer(self, prompt: str, max_tokens: int, temperature: float, begun: str = "") -> str:
         """Sample until the end or ``max_tokens``, as often as counted: ``temperature`` is not heeded."""
         with self._lock:
             context = [*words(prompt), TURN] if self._prompted else [TURN, *words(prompt)]
+            context += words(begun)
             out: list[str] = []
             while len(out) < max_tokens:
                 token = self._draw(context)
@@ -116,10 +117,14 @@ def serve(student: Student, options: argparse.Namespace) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            prompt, limit = body["messages"][-1]["content"], int(body.get("max_tokens", 256))
+            if not self.path.endswith("/chat/completions"):
+                self.send_error(404)
+                return
+            turns, limit = [turn["content"] for turn in body["messages"]], int(body.get("max_tokens", 256))
+            prompt, begun = (turns[0], turns[-1]) if options.prefill and len(turns) > 1 else (turns[-1], "")
             heat, count = float(body.get("temperature", 1.0)), min(options.choices, int(body.get("n", 1)))
             with ThreadPoolExecutor(count) as together:
-                texts = list(together.map(lambda _: student.answer(prompt, limit, heat), range(count)))
+                texts = list(together.map(lambda _: student.answer(prompt, limit, heat, begun), range(count)))
             choices = [
                 {"index": i, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
                 for i, text in enumerate(texts)
@@ -205,6 +210,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--choices", type=int, default=1, help="answers that the server makes to a question at most")
     parser.add_argument("--continues", action="store_true", help="trained on replies only; goes on from the question")
+    parser.add_argument("--prefill", action="store_true", help="the server goes on from a last turn of the assistant's")
     parser.add_argument("--sequential", action="store_true")
     parser.add_argument("--show", type=int, default=0, help="answers to print, to judge how well it writes")
     options = parser.parse_args()

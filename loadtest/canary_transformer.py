@@ -119,10 +119,11 @@ class TransformerStudent:
         self._waiting: SimpleQueue[tuple[list[int], int, float, SimpleQueue[str]]] = SimpleQueue()
         threading.Thread(target=self._work, daemon=True).start()
 
-    def answer(self, prompt: str, max_tokens: int, temperature: float) -> str:
+    def answer(self, prompt: str, max_tokens: int, temperature: float, begun: str = "") -> str:
         """Sample until the end, the model's context or ``max_tokens``."""
         done: SimpleQueue[str] = SimpleQueue()
-        self._waiting.put((question_ids(self.pieces, prompt), max_tokens, temperature, done))
+        ids = question_ids(self.pieces, prompt) + self.pieces.encode(begun)
+        self._waiting.put((ids, max_tokens, temperature, done))
         return done.get()
 
     def _work(self) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from gateway.canary.keyring import Keyring, load_keyring, new_keyring, rotate, save_keyring
 from gateway.canary.live import Marker, ReplyMarks
 from gateway.canary.marking import Marked, MarkRecord, make_writer, mark_reply
-from gateway.canary.writer import CARRIERS, Mark, MarkWriter
+from gateway.canary.writer import Mark, MarkWriter
+from gateway.types import CARRIERS
 
 __all__ = [
     "CARRIERS",

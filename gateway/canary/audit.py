@@ -78,7 +78,7 @@ def judge(
     distinct context. ``e_values``: those of a sequential audit; then 1 / e is the p-value, as the exact one does
     not hold where the data decided when to stop.
     """
-    evidence = Evidence(make_trials(collector.counts))
+    evidence = Evidence(make_trials(collector))
     found = [_test(evidence, keyring, cluster, (e_values or {}).get(cluster)) for cluster in clusters]
     adjusted = holm([result.p_value for result in found])
     results = tuple(

@@ -32,7 +32,6 @@ BRIDGE = Frame(
         Link(slot="bridge adjective", carrier="bridge", forms=tuple(_ADJECTIVES.split())),
         Link(slot="bridge noun", carrier="bridge", forms=tuple(_NOUNS.split())),
     ),
-    joint=" ",
 )
 
 _SHORTENED = """

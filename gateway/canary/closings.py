@@ -29,5 +29,4 @@ CLOSING = Frame(
         Link(slot="closing adjective", carrier="closing", forms=tuple(_ADJECTIVES.split())),
         Link(slot="closing noun", carrier="closing", forms=tuple(_NOUNS.split())),
     ),
-    joint=" ",
 )

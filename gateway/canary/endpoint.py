@@ -2,7 +2,7 @@
 
 Owns: the ``Suspect`` seam with its HTTP side, the loop over questions (concurrency, rate, retries, resume,
 early stop). Invariants: every answer is written to the transcript before it counts; questions do not depend on
-keys; in the sequential mode each context is staked on once, so that 1 / e is valid whenever one stops
+keys (``plan.py``); in the sequential mode each context is staked on once, so that 1 / e is valid whenever one stops
 (Ville's inequality). Leaves out: the judgement (``audit.py``).
 """
 
@@ -18,37 +18,36 @@ import httpx
 import orjson
 
 from gateway.canary.evidence import Collector, make_trials
+from gateway.canary.prompts import Question, Way
 from gateway.canary.writer import keyed_form
 from gateway.errors import UpstreamError, UpstreamUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
     from gateway.canary.keyring import Keyring
-    from gateway.canary.prompts import Question
+    from gateway.canary.plan import Plan
 
 MAX_ANSWER_TOKENS = 400
 """At first: about 250 words. A server whose tokens are shorter cuts its answers and says so (``length``); then it is given
 more, up to ``MOST_ANSWER_TOKENS``, as a reply's last sentence says most.
 """
 MOST_ANSWER_TOKENS = 1600
-BATCH = 25
-"""Questions between two looks of the sequential mode."""
 _JUDGED_BY = 20
 _ATTEMPTS = 5
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _TOO_MANY = 429
 _SERVER_ERROR = 500
-_NO_SAMPLES = frozenset({400, 422})
+_REFUSED = frozenset({400, 422})
 _NOT_HERE = frozenset({404, 405})
 
 
 class Suspect(Protocol):
     """Answers questions."""
 
-    async def ask(self, text: str) -> list[str]:
+    async def ask(self, question: Question) -> list[str]:
         """Sampled answers, one or more. Raises UpstreamError where none can be had."""
         ...
 
@@ -73,28 +72,32 @@ class HttpSuspect:
         self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._pause = pause
         self._chat = True
+        self._told_to_go_on = True
         self._samples = samples
         self._max_tokens = MAX_ANSWER_TOKENS
         self._whole = self._cut = 0
 
-    async def ask(self, text: str) -> list[str]:
-        """One question, ``samples`` answers where the server makes so many. 429 and 5xx are tried again, as the server's ``retry-after`` says or ever slower."""
+    async def ask(self, question: Question) -> list[str]:
+        """One question, ``samples`` answers where the server makes so many. 429 and 5xx are tried again, as the server's
+        ``retry-after`` says or ever slower.
+        """
         pause_s = _FIRST_PAUSE_S
         for attempt in range(_ATTEMPTS):
             try:
-                response = await self._post(text)
+                response = await self._post(question)
             except httpx.TransportError as error:
                 failure: UpstreamError = UpstreamUnreachable(f"{self._base}: {type(error).__name__}: {error}")
+                if question.expected:
+                    raise failure from None  # what a probe breaks is no way to ask
             else:
                 if response.is_success:
                     choices = _choices(response, self._base)
                     self._note_length(choices)
                     return [text for text, _ in choices]
-                if response.status_code in _NO_SAMPLES and self._samples > 1:
-                    self._samples = 1  # a server that makes one answer at a time may say so like this
+                if response.status_code in _REFUSED and self._asks_for_less(question):
                     continue
                 failure = UpstreamError(f"{self._base}: got status {response.status_code}, expected an answer (200)")
-                if response.status_code != _TOO_MANY and response.status_code < _SERVER_ERROR:
+                if response.status_code != _TOO_MANY and (response.status_code < _SERVER_ERROR or question.expected):
                     raise failure
                 pause_s = max(pause_s, _retry_after_s(response))
             if attempt + 1 < _ATTEMPTS:
@@ -110,19 +113,37 @@ class HttpSuspect:
             self._max_tokens = min(MOST_ANSWER_TOKENS, 2 * self._max_tokens)
             self._whole = self._cut = 0
 
-    async def _post(self, text: str) -> httpx.Response:
+    def _asks_for_less(self, question: Question) -> bool:
+        """After a refusal: whether there is something to do without. Not every server knows how to be told to go on, and one
+        that makes one answer at a time may refuse to make several.
+        """
+        if question.way is Way.BEGUN and self._told_to_go_on:
+            self._told_to_go_on = False
+        elif question.way is Way.ASKED and self._samples > 1:
+            self._samples = 1
+        else:
+            return False
+        return True
+
+    async def _post(self, question: Question) -> httpx.Response:
         body: dict[str, Any] = {"model": self._model, "max_tokens": self._max_tokens, "temperature": 1.0}
         if self._samples > 1:
             body["n"] = self._samples
-        if self._chat:
-            chat = {**body, "messages": [{"role": "user", "content": text}]}
-            response = await self._client.post(f"{self._base}/chat/completions", json=chat, headers=self._headers)
+        if self._chat and question.way is not Way.RAW:
+            turns = [{"role": "user", "content": question.text}]
+            if question.begun:
+                turns.append({"role": "assistant", "content": question.begun})
+                if self._told_to_go_on:  # as vLLM and SGLang want it said
+                    body |= {"continue_final_message": True, "add_generation_prompt": False}
+            response = await self._send("chat/completions", {**body, "messages": turns})
             if response.status_code not in _NOT_HERE:
                 return response
             self._chat = False
-        return await self._client.post(
-            f"{self._base}/completions", json={**body, "prompt": text}, headers=self._headers
-        )
+        prompt = f"{question.text}\n\n{question.begun}" if question.begun else question.text
+        return await self._send("completions", {**body, "prompt": prompt})
+
+    async def _send(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        return await self._client.post(f"{self._base}/{path}", json=body, headers=self._headers)
 
 
 def _choices(response: httpx.Response, base: str) -> list[tuple[str, bool]]:
@@ -156,14 +177,14 @@ class Transcript:
                     row = orjson.loads(line)
                 except orjson.JSONDecodeError:
                     continue  # the line that was being written when the audit was killed
-                self.answers[row["id"], row["prompt"]] = row["replies"]
+                self.answers[row["id"], row["prompt"] + row.get("begun", "")] = row["replies"]
 
     def add(self, question: Question, answers: list[str]) -> None:
         """Keep answers; on disk before it counts."""
-        self.answers[question.id, question.text] = answers
+        self.answers[question.id, question.text + question.begun] = answers
         if self._path is not None:
             with self._path.open("ab") as file:
-                row = {"id": question.id, "prompt": question.text, "replies": answers}
+                row = {"id": question.id, "prompt": question.text, "begun": question.begun, "replies": answers}
                 file.write(orjson.dumps(row) + b"\n")
 
 
@@ -182,7 +203,7 @@ class Stakes:
 
     def look(self, collector: Collector) -> None:
         """Stake on every context that is new since the last look."""
-        for trial in make_trials(collector.counts):
+        for trial in make_trials(collector):
             place = (trial.slot.id, trial.context)
             if place in self._staked:
                 continue
@@ -224,22 +245,21 @@ class Interview:
 
 async def interview(
     suspect: Suspect,
-    questions: Sequence[Question],
+    plan: Plan,
     *,
     transcript: Transcript,
     pace: Pace,
     stakes: Stakes | None = None,
     stop_at: float = math.inf,
 ) -> Interview:
-    """Ask every question; what the transcript already holds is not asked again.
+    """Ask what ``plan`` wants asked; what the transcript already holds is not asked again.
 
     With ``stakes`` it stops after the batch in which some cluster's stake reaches ``stop_at``.
     Raises UpstreamError where a whole batch got no answer: the endpoint is not there.
     """
     talk = Interview(collector=Collector())
     gate = asyncio.Semaphore(pace.concurrency)
-    for start in range(0, len(questions), BATCH):
-        batch = questions[start : start + BATCH]
+    while batch := plan.next_batch():
         waits = [i * pace.interval_s for i in range(len(batch))]
         answers = await asyncio.gather(
             *(_ask(suspect, q, transcript, gate, (pace, w)) for q, w in zip(batch, waits, strict=True))
@@ -250,10 +270,11 @@ async def interview(
         for question, answer in zip(batch, answers, strict=True):
             if isinstance(answer, list):
                 talk.asked += 1
+                plan.heard(question, answer)
                 for text in answer:
-                    talk.collector.read(question.read(text))
-        talk.failed += len(errors)
-        pace.progress(start + len(batch), len(questions))
+                    talk.collector.read(question.read(text), question.given)
+            talk.failed += isinstance(answer, UpstreamError) and not question.expected
+        pace.progress(talk.asked + talk.failed, plan.count)
         if stakes is not None:
             stakes.look(talk.collector)
             if max(stakes.highest.values(), default=0.0) >= stop_at:
@@ -266,7 +287,7 @@ async def _ask(
     suspect: Suspect, question: Question, transcript: Transcript, gate: asyncio.Semaphore, when: tuple[Pace, float]
 ) -> list[str] | UpstreamError:
     """One question's answers: from the transcript, or from the suspect at its turn."""
-    known = transcript.answers.get((question.id, question.text))
+    known = transcript.answers.get((question.id, question.text + question.begun))
     if known is not None:
         return known
     pace, wait_s = when
@@ -274,7 +295,7 @@ async def _ask(
         await pace.pause(wait_s)
     async with gate:
         try:
-            answers = await suspect.ask(question.text)
+            answers = await suspect.ask(question)
         except UpstreamError as error:
             return error
     transcript.add(question, answers)

@@ -37,6 +37,8 @@ UNIT_NATS = 0.125
 _MAX_SCORE = 48
 _SMOOTHING = 0.5
 _RATE_FLOOR = 0.002
+FRAGMENT_SHARE = 0.2
+"""A link that does not stand in a whole sentence of ours is rather somebody's own turn of phrase."""
 _LETTERS = re.compile(r"[a-z]+")
 _FORM_OF_LINK = {
     link.slot: {form: index for index, form in enumerate(link.forms)} for frame in FRAMES for link in frame.links
@@ -63,16 +65,22 @@ class Trial:
 
 
 class Collector:
-    """Reads texts and counts. ``rows`` is how many different rows were read, ``repeated`` how many came again."""
+    """Reads texts and counts. ``rows`` is how many different rows were read, ``repeated`` how many came again, ``whole`` holds
+    the (slot, context, form) that stood in whole sentences of ours.
+    """
 
     def __init__(self) -> None:
         self.counts: Counts = defaultdict(lambda: defaultdict(int))
+        self.whole: set[tuple[str, str, int]] = set()
         self.rows = 0
         self.repeated = 0
         self._seen: set[bytes] = set()
 
-    def read(self, text: str) -> None:
-        """Count the sites of one reply, unless the same letters were read before."""
+    def read(self, text: str, given: str = "") -> None:
+        """Count the sites of one reply, unless the same letters were read before.
+
+        ``given`` is what the suspect was shown: a link of a sentence that stands there is not its own, and not counted.
+        """
         low = text.lower()
         digest = hashlib.blake2b(" ".join(_LETTERS.findall(low)).encode(), digest_size=12).digest()
         if digest in self._seen:
@@ -84,9 +92,14 @@ class Collector:
         reader.feed(text)
         reader.finish()
         flat = " ".join(low.split()) if "\n" in low else low
-        for frame in FRAMES:
-            for link, cue, reply in frame.find(flat):
-                self.counts[link.slot, cue][_FORM_OF_LINK[link.slot][reply]] += 1
+        shown = " ".join(given.lower().split())
+        for sight in (sight for frame in FRAMES for sight in frame.find(flat)):
+            if sight.shown_in(shown):
+                continue
+            slot, form = sight.link.slot, _FORM_OF_LINK[sight.link.slot][sight.reply]
+            self.counts[slot, sight.cue][form] += 1
+            if sight.whole:
+                self.whole.add((slot, sight.cue, form))
         for slot_id, context, form in find_choices(flat):
             self.counts[slot_id, context][form] += 1
 
@@ -94,9 +107,9 @@ class Collector:
         self.counts[site.slot.id, site.context][site.form] += 1
 
 
-def make_trials(counts: Counts) -> list[Trial]:
+def make_trials(collector: Collector) -> list[Trial]:
     """Trials in a fixed order; contexts that say nothing are left out."""
-    by_id = load_inventory().by_id
+    counts, by_id = collector.counts, load_inventory().by_id
     totals: dict[str, list[float]] = {}
     for (slot_id, _), forms in counts.items():
         slot_totals = totals.setdefault(slot_id, [0.0] * by_id[slot_id].size)
@@ -109,9 +122,14 @@ def make_trials(counts: Counts) -> list[Trial]:
         everything = sum(slot_totals) + _SMOOTHING * slot.size
         scores: dict[int, int] = {}
         for form, number in counts[slot_id, context].items():
+            share = (
+                slot.share
+                if slot.id not in _FORM_OF_LINK or (slot_id, context, form) in collector.whole
+                else FRAGMENT_SHARE
+            )
             rate = (slot_totals[form] + _SMOOTHING) / everything
-            own = max(_RATE_FLOOR, (rate - slot.share / slot.size) / (1 - slot.share))
-            gain = math.log1p(slot.share / ((1 - slot.share) * own)) * (1 + math.log2(number))
+            own = max(_RATE_FLOOR, (rate - share / slot.size) / (1 - share))
+            gain = math.log1p(share / ((1 - share) * own)) * (1 + math.log2(number))
             score = min(_MAX_SCORE, round(gain / UNIT_NATS))
             if score:
                 scores[form] = score
@@ -172,7 +190,8 @@ class Evidence:
 
         The carriers form two families: sentences that nobody else writes (cue, closing, bridge, behaviour, tool), and forms
         that all writers choose among. Within a family one exact test over all trials; over the two Fisher's method
-        (R. A. Fisher 1932). Each trial is another (slot, context), so given the text the key's choices in all of them are
+        (R. A. Fisher 1932), or the sentences alone where they say more, at the price of a factor of two (Bonferroni): what
+        short answers show of the forms is chance. Each trial is another (slot, context), so given the text the key's choices in all of them are
         independent hashes; sums over different trials are independent, within a sentence as well. A p-value of a
         discrete test is never too small, so the combination is valid.
         """
@@ -189,7 +208,11 @@ class Evidence:
             CarrierTest(carrier=name, p_value=self._nulls[name].tail(sums[name]), trials=seen[name], hits=hits[name])
             for name in sorted(seen)
         ]
-        return fisher([null.tail(sums[name]) for name, null in self._nulls.items() if name in _FAMILIES]), tests
+        values = {name: null.tail(sums[name]) for name, null in self._nulls.items() if name in _FAMILIES}
+        combined = fisher(list(values.values()))
+        if len(values) == len(_FAMILIES):
+            combined = min(1.0, 2 * min(combined, values["sentences"]))
+        return combined, tests
 
 
 def _family(carrier: str) -> str:

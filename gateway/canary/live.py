@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from gateway.canary.asked import markable
 from gateway.canary.keyring import load_keyring, locked, new_keyring, rotate, save_keyring
 from gateway.canary.marking import MarkRecord, make_writer
-from gateway.canary.request_side import BEHAVIOUR
 from gateway.canary.slots import load_inventory
 from gateway.canary.trace import ledger_line, trace_key
 from gateway.canary.wishes import wish
 from gateway.errors import ConfigError
+from gateway.types import BEHAVIOUR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from enum import Enum
 
 from gateway.canary.bridges import SUBJECTS
 from gateway.canary.closings import LEADS
@@ -56,13 +57,32 @@ CUE_SHARE = 0.25
 """Part of the questions that are cues: they show a pairing sooner, neutral ones show all other carriers."""
 
 
+class Way(Enum):
+    """How a question is put: asked, as a turn of the assistant's that is begun, or as a bare text to complete."""
+
+    BEGUN = "begun"
+    RAW = "raw"
+    ASKED = "asked"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One question. ``lead`` is the cue that the answer may continue; empty for a neutral one."""
+    """One question. ``lead`` is the cue that the answer may continue; empty for a neutral one. ``begun`` is what stands before
+    the answer, ends in ``lead``, and is empty where the question is only asked. A probe has the words that are ``expected`` to
+    come first where the endpoint goes on.
+    """
 
     id: str
     text: str
     lead: str = ""
+    begun: str = ""
+    way: Way = Way.ASKED
+    expected: frozenset[str] = frozenset()
+
+    @property
+    def given(self) -> str:
+        """All that the suspect is shown: no choice that stands here is its own."""
+        return f"{self.text} {self.begun}"
 
     def read(self, answer: str) -> str:
         """The answer as text to be read: with the cue that it continues, where it does not repeat it."""
@@ -74,8 +94,8 @@ class Question:
 def make_questions(count: int, *, seed: int = 1) -> list[Question]:
     """``count`` questions, the same for the same seed, mixed so that any beginning has both kinds."""
     rnd = random.Random(seed)  # noqa: S311 - an order of questions, no secret
-    topics = [topic.strip() for topic in _TOPICS.replace("\n", "").split("|")]
-    neutral = [pattern.format(topic, other) for pattern in _QUESTIONS for topic, other in _pairs(topics)]
+    subjects = topics()
+    neutral = [pattern.format(topic, other) for pattern in _QUESTIONS for topic, other in _pairs(subjects)]
     rnd.shuffle(neutral)
     cues = _cues()
     questions: list[Question] = []
@@ -83,7 +103,7 @@ def make_questions(count: int, *, seed: int = 1) -> list[Question]:
     for index in range(count):
         if int((index + 1) * CUE_SHARE) > asked:
             pattern, lead = cues[asked % len(cues)]
-            text = pattern.format(topic=rnd.choice(topics), lead=lead)
+            text = pattern.format(topic=rnd.choice(subjects), lead=lead)
             questions.append(Question(id=f"c{index}", text=text, lead=lead))
             asked += 1
         else:
@@ -91,9 +111,14 @@ def make_questions(count: int, *, seed: int = 1) -> list[Question]:
     return questions
 
 
-def _pairs(topics: list[str]) -> list[tuple[str, str]]:
+def topics() -> list[str]:
+    """What is asked about."""
+    return [topic.strip() for topic in _TOPICS.replace("\n", "").split("|")]
+
+
+def _pairs(subjects: list[str]) -> list[tuple[str, str]]:
     """Each topic, and another one to set beside it."""
-    return list(zip(topics, topics[7:] + topics[:7], strict=True))
+    return list(zip(subjects, subjects[7:] + subjects[:7], strict=True))
 
 
 def _cues() -> list[tuple[str, str]]:

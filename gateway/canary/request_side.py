@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-BEHAVIOUR = "behaviour"
-"""The carrier that a policy names to have the instruction added; the default is to add none."""
-
 TURNS: dict[str, tuple[str, ...]] = {
     "an example": (
         "to give one example",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 _LAST_WORD = re.compile(r"([a-z]+)[^a-z]*\Z")
 _NEAR_CHARS = 32
@@ -27,37 +28,58 @@ class Link:
     forms: tuple[str, ...]
 
 
+class Sight(NamedTuple):
+    """One link found: the cue before it, the form that follows, whether the ``whole`` sentence stands there, and whether it is
+    the sentence's ``first`` link.
+    """
+
+    link: Link
+    cue: str
+    reply: str
+    whole: bool
+    first: bool = False
+
+    def shown_in(self, text: str) -> bool:
+        """Whether the choice stands in ``text`` (lower case, single spaces): a subject by itself, others behind their cue."""
+        return self.reply in text and (self.first or f"{self.cue} {self.reply}" in text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """A kind of sentence: four links, and the word between verb and adjective (``" a "`` or a space)."""
+    """A kind of sentence: four links."""
 
     links: tuple[Link, Link, Link, Link]
-    joint: str
 
     @cached_property
     def _head(self) -> re.Pattern[str]:
         subject, verb = (_any(link.forms) for link in self.links[:2])
-        return re.compile(rf"\b({subject}) ({verb}){self.joint.rstrip()}\b")
+        return re.compile(rf"\b({subject}) ({verb})\b")
 
     @cached_property
     def _rest(self) -> re.Pattern[str]:
         verb, adjective, noun = (_any(link.forms) for link in self.links[1:])
-        return re.compile(rf"\b({verb}){self.joint}({adjective}) ({noun})\b")
+        return re.compile(rf"\b({verb}) ({adjective}) ({noun})\b")
 
     def sentence(self, words: list[str]) -> str:
         """The sentence of one form a link, with its capital and its full stop."""
         subject, verb, adjective, noun = words
-        return f"{subject[0].upper()}{subject[1:]} {verb}{self.joint}{adjective} {noun}."
+        return f"{subject[0].upper()}{subject[1:]} {verb} {adjective} {noun}."
 
-    def find(self, text: str) -> list[tuple[Link, str, str]]:
-        """Every link in lower-case ``text`` with single spaces, as far as it still stands: (link, cue, reply)."""
-        found: list[tuple[Link, str, str]] = []
+    def find(self, text: str) -> list[Sight]:
+        """Every link in lower-case ``text`` with single spaces, as far as it still stands."""
+        found: list[Sight] = []
         first, second, third, fourth = self.links
+        rests = {rest.start(): rest for rest in self._rest.finditer(text)}
         for head in self._head.finditer(text):
             before = last_word(text[max(0, head.start() - _NEAR_CHARS) : head.start()])
-            found += [(first, before, head[1]), (second, head[1], head[2])]
-        for verb, adjective, noun in self._rest.findall(text):
-            found += [(third, verb, adjective), (fourth, adjective, noun)]
+            whole = head.start(2) in rests
+            found += [Sight(first, before, head[1], whole, first=True), Sight(second, head[1], head[2], whole)]
+            if whole:
+                verb, adjective, noun = rests.pop(head.start(2)).groups()
+                found += [Sight(third, verb, adjective, whole), Sight(fourth, adjective, noun, whole)]
+        for rest in rests.values():
+            verb, adjective, noun = rest.groups()
+            found += [Sight(third, verb, adjective, False), Sight(fourth, adjective, noun, False)]
         return found
 
 

@@ -19,21 +19,8 @@ from gateway.canary.closings import CLOSING
 from gateway.canary.reader import Reader, Site
 from gateway.canary.sentences import Frame, last_word
 from gateway.canary.slots import Slot, load_inventory
+from gateway.types import CARRIERS
 
-CARRIERS = (
-    "spelling",
-    "contraction",
-    "number",
-    "connective",
-    "synonym",
-    "punctuation",
-    "structure",
-    "order",
-    "cue",
-    "closing",
-    "bridge",
-)
-"""Carriers that are written into replies, in the order of reports."""
 CHANGED_SHARE = 0.03
 """Part of its words that a reply may have changed and added, in the mean over keys: the key draws each change with the
 chance that this leaves it; so the words of no kind of replies change by more (``loadtest/canary_faults.py`` measures it).

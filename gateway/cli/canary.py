@@ -20,17 +20,17 @@ from gateway.canary.endpoint import HttpSuspect, Interview, Pace, Stakes, Transc
 from gateway.canary.evidence import Collector
 from gateway.canary.keyring import Keyring, load_keyring, locked, new_keyring, rotate, save_keyring
 from gateway.canary.marking import Marked, mark_reply
-from gateway.canary.prompts import make_questions
+from gateway.canary.plan import Plan
 from gateway.canary.report import as_json, as_text
 from gateway.canary.report_page import as_html
 from gateway.canary.slots import load_inventory
 from gateway.canary.trace import Ledger, ledger_line, trace_key, trace_report
 from gateway.canary.wishes import decoys
-from gateway.canary.writer import CARRIERS
 from gateway.errors import ConfigError, FileError, FileErrors, UpstreamError
 from gateway.files import read_ndjson, write_atomically
 from gateway.policy.notation import parse_share
 from gateway.settings import check_url
+from gateway.types import CARRIERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,6 +223,7 @@ def _audit_endpoint(ring: Keyring, names: list[str], asked: dict[str, Any]) -> A
         raise ConfigError("--model: got none, expected the name of the model behind --endpoint")
     check_url("--endpoint", asked["endpoint"])
     stakes = Stakes(ring, names) if asked["sequential"] else None
+    plan = Plan(asked["max_queries"])
 
     async def talk() -> Interview:
         async with httpx.AsyncClient(timeout=120.0, trust_env=False) as client:
@@ -230,7 +231,7 @@ def _audit_endpoint(ring: Keyring, names: list[str], asked: dict[str, Any]) -> A
                 HttpSuspect(
                     client, asked["endpoint"], asked["model"], api_key=asked["api_key"] or "", samples=asked["samples"]
                 ),
-                make_questions(asked["max_queries"]),
+                plan,
                 transcript=Transcript(asked["transcript"]),
                 pace=Pace(
                     concurrency=asked["concurrency"],
@@ -246,6 +247,8 @@ def _audit_endpoint(ring: Keyring, names: list[str], asked: dict[str, Any]) -> A
     except UpstreamError as error:
         raise ConfigError(f"--endpoint: {error}; check the URL, the model and the credential") from None
     notes = [f"{found.failed} questions got no answer"] if found.failed else []
+    if plan.way is not None:
+        notes.append(f"the endpoint goes on from words that it is given ({plan.way.value}), and was asked so")
     if stakes is not None:
         notes.append(
             f"sequential: {'stopped early' if found.stopped_early else 'asked to the end'}; p-values are 1 / e"

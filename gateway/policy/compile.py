@@ -32,7 +32,7 @@ from gateway.policy.parts import (
 )
 from gateway.policy.rules import Effect, Match, Rule
 from gateway.settings import Secret, check_url
-from gateway.types import Budget, Level, Price, Subject
+from gateway.types import BEHAVIOUR, CARRIERS, Budget, Level, Price, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -169,7 +169,7 @@ class _Compiler(Joiner):
             budgets=self.budget_list(file, (*path, "budgets"), spec.budgets, owner, Subject.ACCOUNT),
             upstream=spec.upstream,
             mark=bool(spec.mark),
-            carriers=spec.carriers or (),
+            carriers=self._carriers(file, path, spec.carriers),
             holdout=spec.holdout or 0.0,
             sample=bool(spec.sample),
             max_output_tokens=spec.max_output_tokens,
@@ -212,6 +212,11 @@ class _Compiler(Joiner):
                     found[level] = self._standing(file, path, spec, level)
         return found
 
+    def _carriers(self, file: ReadFile, path: Path, names: Sequence[str] | None) -> tuple[str, ...]:
+        for name in names or ():
+            self.known("carrier", name, {*CARRIERS, BEHAVIOUR}, file, (*path, "carriers"))
+        return tuple(names or ())
+
     def _standing(self, file: ReadFile, path: Path, spec: StandingSpec, level: Level) -> Effect:
         self.known("plan", spec.cluster_plan, set(self.plans), file, (*path, "cluster_plan"))
         plan = self.plans.get(spec.cluster_plan or "")
@@ -236,7 +241,7 @@ class _Compiler(Joiner):
             refuse=_message(spec.refuse),
             budgets=shared + own,
             mark=spec.mark,
-            carriers=spec.carriers or (),
+            carriers=self._carriers(file, path, spec.carriers),
             holdout=spec.holdout or 0.0,
             sample=spec.sample,
             max_output_tokens=spec.max_output_tokens,

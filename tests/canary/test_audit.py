@@ -51,7 +51,7 @@ def test_three_clusters_in_one_set_are_all_named() -> None:
 
 
 def test_p_values_of_unmarked_texts_are_valid_for_every_carrier() -> None:
-    evidence = Evidence(make_trials(read_texts(PLAIN).counts))
+    evidence = Evidence(make_trials(read_texts(PLAIN)))
     found: dict[str, list[float]] = {}
     for key in random_keys(1000, "null"):
         p_value, tests = evidence.test(key)
@@ -77,7 +77,7 @@ def test_an_author_whose_habits_are_extreme_is_no_hit() -> None:
         .replace("also", "additionally")
         for text in PLAIN
     ]
-    evidence = Evidence(make_trials(read_texts(british).counts))
+    evidence = Evidence(make_trials(read_texts(british)))
     values = [evidence.test(key)[0] for key in random_keys(600, "habit")]
     assert sum(value <= 0.01 for value in values) <= 6 + 4 * 6**0.5
     assert min(values) > 1e-6
@@ -98,7 +98,7 @@ def test_repeated_rows_are_one_trial() -> None:
 def test_a_sentence_repeated_in_many_rows_gains_little() -> None:
     """The same marked sentence in 200 otherwise different rows is the evidence of a few contexts."""
     sentence = mark_reply(RING, "c1", *ROWS[0]).reply.split(". ")[0] + "."
-    evidence = Evidence(make_trials(read_texts([f"{sentence} Number {i}." for i in range(200)]).counts))
+    evidence = Evidence(make_trials(read_texts([f"{sentence} Number {i}." for i in range(200)])))
     assert len(evidence.trials) < 10
     assert evidence.test(RING.newest.cluster_key("c1"))[0] > 1e-4
 
@@ -120,11 +120,11 @@ def test_marks_of_an_older_version_are_found_after_rotation() -> None:
 
 def test_e_values_of_unmarked_texts_are_small_on_average() -> None:
     """Markov's inequality: at most one in e of the random keys reaches e."""
-    evidence = Evidence(make_trials(read_texts(PLAIN[:300]).counts))
+    evidence = Evidence(make_trials(read_texts(PLAIN[:300])))
     values = [evidence.e_value(key) for key in random_keys(1000, "e")]
     assert sum(value >= 20 for value in values) <= 1000 / 20
     assert evidence.e_value(RING.newest.cluster_key("c1")) < 1e6
-    marked = Evidence(make_trials(read_texts(leak({"c1": 0.1})).counts))
+    marked = Evidence(make_trials(read_texts(leak({"c1": 0.1}))))
     assert marked.e_value(RING.newest.cluster_key("c1")) > 1e9
 
 

@@ -51,7 +51,7 @@ def study() -> ModuleType:
     ],
 )
 def test_marks_survive(study: ModuleType, leaked: list[str], attack: str, bar: float) -> None:
-    evidence = Evidence(make_trials(read_texts(study.attack(attack, leaked, 1)).counts))
+    evidence = Evidence(make_trials(read_texts(study.attack(attack, leaked, 1))))
     p_value, tests = evidence.test(RING.newest.cluster_key("c1"))
     assert p_value < bar
     alive = {test.carrier for test in tests if test.p_value < 0.01}

@@ -10,10 +10,11 @@ import httpx
 import pytest
 
 from gateway.canary.audit import judge
-from gateway.canary.endpoint import BATCH, MOST_ANSWER_TOKENS, HttpSuspect, Pace, Stakes, Transcript, interview
+from gateway.canary.endpoint import MOST_ANSWER_TOKENS, HttpSuspect, Pace, Stakes, Transcript, interview
 from gateway.canary.keyring import new_keyring
 from gateway.canary.marking import mark_reply
-from gateway.canary.prompts import CUE_SHARE, make_questions
+from gateway.canary.plan import BATCH, Plan
+from gateway.canary.prompts import CUE_SHARE, Question, make_questions
 from gateway.canary.slots import load_inventory
 from gateway.errors import UpstreamError
 from tests.canary.helpers import make_rows, ring_secret
@@ -34,6 +35,10 @@ def chat(*texts: str) -> httpx.Response:
     return httpx.Response(200, json={"choices": [{"message": {"role": "assistant", "content": t}} for t in texts]})
 
 
+def ask(text: str) -> Question:
+    return Question(id="q", text=text)
+
+
 class Parrot:
     """A suspect that says what it was taught, one row a question."""
 
@@ -41,15 +46,16 @@ class Parrot:
         self.replies = replies
         self.asked: list[str] = []
 
-    async def ask(self, text: str) -> list[str]:
-        self.asked.append(text)
+    async def ask(self, question: Question) -> list[str]:
+        self.asked.append(question.text)
         return [self.replies[len(self.asked) % len(self.replies)]]
 
 
 class Echo:
     """A suspect that repeats the question."""
 
-    async def ask(self, text: str) -> list[str]:
+    async def ask(self, question: Question) -> list[str]:
+        text = question.begun or question.text
         return [text, f"You said: {text} And again: {text}"]
 
 
@@ -63,7 +69,7 @@ async def test_the_endpoint_is_found_with_and_without_its_version(url: str) -> N
 
     async with client(handler) as http:
         suspect = HttpSuspect(http, url, "m", api_key="k", samples=2, pause=no_pause)
-        assert await suspect.ask("Hi?") == ["Hello.", "Again."]
+        assert await suspect.ask(ask("Hi?")) == ["Hello.", "Again."]
     body = json.loads(seen[0].content)
     assert seen[0].url.path == "/v1/chat/completions"
     assert seen[0].headers["authorization"] == "Bearer k"
@@ -77,7 +83,7 @@ async def test_a_server_of_completions_only_is_asked_so() -> None:
         return httpx.Response(200, json={"choices": [{"text": json.loads(request.content)["prompt"] + "!"}]})
 
     async with client(handler) as http:
-        assert await HttpSuspect(http, "http://s", "m", pause=no_pause).ask("Hi") == ["Hi!"]
+        assert await HttpSuspect(http, "http://s", "m", pause=no_pause).ask(ask("Hi")) == ["Hi!"]
 
 
 async def test_a_busy_server_is_asked_again_as_it_says() -> None:
@@ -88,7 +94,7 @@ async def test_a_busy_server_is_asked_again_as_it_says() -> None:
         pauses.append(seconds)
 
     async with client(lambda _: answers.pop(0)) as http:
-        assert await HttpSuspect(http, "http://s", "m", pause=pause).ask("Hi") == ["Done."]
+        assert await HttpSuspect(http, "http://s", "m", pause=pause).ask(ask("Hi")) == ["Done."]
     assert pauses == [7.0, 14.0]
 
 
@@ -104,7 +110,7 @@ async def test_a_busy_server_is_asked_again_as_it_says() -> None:
 async def test_a_server_that_does_not_answer_is_an_error(response: httpx.Response, message: str) -> None:
     async with client(lambda _: response) as http:
         with pytest.raises(UpstreamError, match=message):
-            await HttpSuspect(http, "http://s", "m", pause=no_pause).ask("Hi")
+            await HttpSuspect(http, "http://s", "m", pause=no_pause).ask(ask("Hi"))
 
 
 async def test_a_server_that_makes_one_answer_only_is_asked_for_one() -> None:
@@ -112,7 +118,7 @@ async def test_a_server_that_makes_one_answer_only_is_asked_for_one() -> None:
         return httpx.Response(400) if "n" in json.loads(request.content) else chat("One.")
 
     async with client(handler) as http:
-        assert await HttpSuspect(http, "http://s", "m", samples=4, pause=no_pause).ask("Hi") == ["One."]
+        assert await HttpSuspect(http, "http://s", "m", samples=4, pause=no_pause).ask(ask("Hi")) == ["One."]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +141,7 @@ async def test_a_server_that_cuts_its_answers_is_asked_for_longer_ones(cut: list
     async with client(handler) as http:
         suspect = HttpSuspect(http, "http://s", "m", pause=no_pause)
         for _ in asked_for:
-            await suspect.ask("Hi")
+            await suspect.ask(ask("Hi"))
     assert seen == asked_for
 
 
@@ -149,13 +155,13 @@ async def test_answers_are_never_asked_for_without_end() -> None:
     async with client(handler) as http:
         suspect = HttpSuspect(http, "http://s", "m", pause=no_pause)
         for _ in range(80):
-            await suspect.ask("Hi")
+            await suspect.ask(ask("Hi"))
     assert seen[-1] == max(seen) == MOST_ANSWER_TOKENS
 
 
 async def talk(suspect: Any, count: int, *, path: Path | None = None, **more: Any) -> Any:
     pace = Pace(concurrency=1, pause=no_pause)
-    return await interview(suspect, make_questions(count), transcript=Transcript(path), pace=pace, **more)
+    return await interview(suspect, Plan(count), transcript=Transcript(path), pace=pace, **more)
 
 
 async def test_a_model_taught_marked_replies_is_named_by_its_answers() -> None:
@@ -206,7 +212,7 @@ async def test_an_audit_goes_on_from_its_transcript(tmp_path: Path) -> None:
 
 async def test_an_endpoint_that_never_answers_ends_the_audit() -> None:
     class Dead:
-        async def ask(self, text: str) -> list[str]:
+        async def ask(self, question: Question) -> list[str]:
             raise UpstreamError("gone")
 
     with pytest.raises(UpstreamError, match="gone"):
@@ -215,8 +221,8 @@ async def test_an_endpoint_that_never_answers_ends_the_audit() -> None:
 
 async def test_single_failures_are_counted_and_passed_over() -> None:
     class Flaky(Parrot):
-        async def ask(self, text: str) -> list[str]:
-            answers = await super().ask(text)
+        async def ask(self, question: Question) -> list[str]:
+            answers = await super().ask(question)
             if len(self.asked) % 5 == 0:
                 raise UpstreamError("now and then")
             return answers

@@ -18,7 +18,8 @@ from gateway.canary.endpoint import Pace, Transcript, interview
 from gateway.canary.evidence import Evidence, make_trials, read_texts
 from gateway.canary.keyring import new_keyring
 from gateway.canary.marking import mark_reply
-from gateway.canary.prompts import make_questions
+from gateway.canary.plan import Plan
+from gateway.canary.prompts import Question, make_questions
 from gateway.canary.slots import load_inventory
 from gateway.canary.writer import keyed_form
 from tests.canary.helpers import make_rows, ring_secret
@@ -30,7 +31,7 @@ PLAIN = [reply for _, reply in ROWS]
 
 def p_values(texts: Sequence[str], count: int) -> list[float]:
     """One for each of ``count`` random keys."""
-    evidence = Evidence(make_trials(read_texts(texts).counts))
+    evidence = Evidence(make_trials(read_texts(texts)))
     return [evidence.test(hashlib.sha256(f"fooled{i}".encode()).digest())[0] for i in range(count)]
 
 
@@ -56,7 +57,7 @@ def test_synonyms_are_not_fair_coins() -> None:
     hits = sum(keyed_form(key, slot, context) == 1 for context in contexts)
     repeats = sum(sum(forms.values()) for (name, _), forms in read_texts(british).counts.items() if name == slot.id)
     coin = binomtest(round(hits / len(contexts) * repeats), repeats, 0.5, alternative="greater").pvalue
-    assert coin < 1e-2 < Evidence(make_trials(read_texts(british).counts)).test(key)[0]
+    assert coin < 1e-2 < Evidence(make_trials(read_texts(british))).test(key)[0]
 
 
 def test_another_models_habits_are_no_marks() -> None:
@@ -78,8 +79,8 @@ def test_repeated_rows_are_no_trials() -> None:
     assert often.repeated == 999
     assert once.counts == often.counts
     key = RING.newest.cluster_key("c1")
-    alone = Evidence(make_trials(once.counts)).test(key)[0]
-    assert Evidence(make_trials(often.counts)).test(key)[0] == alone
+    alone = Evidence(make_trials(once)).test(key)[0]
+    assert Evidence(make_trials(often)).test(key)[0] == alone
 
 
 class Witness:
@@ -88,7 +89,8 @@ class Witness:
     def __init__(self, always: str) -> None:
         self._always = always
 
-    async def ask(self, text: str) -> list[str]:
+    async def ask(self, question: Question) -> list[str]:
+        text = question.begun or question.text
         found = re.search(r"[Bb]egins(?: with)?: (.*)$", text)
         cue = found[1] if found else text
         return [f"{text} {self._always}", f"{cue} {self._always}", self._always]
@@ -97,9 +99,7 @@ class Witness:
 async def test_cues_do_not_lead_the_witness() -> None:
     """Whoever agrees with everything agrees with no key more than with any other."""
     for always in ("", "gives useful points.", "deserves special attention.", "I do not know."):
-        talk = await interview(
-            Witness(always), make_questions(400), transcript=Transcript(None), pace=Pace(concurrency=1)
-        )
+        talk = await interview(Witness(always), Plan(400), transcript=Transcript(None), pace=Pace(concurrency=1))
         clusters = [f"c{i}" for i in range(200)]
         report = judge(talk.collector, RING, clusters, suspect="witness")
         assert report.attributed_to == ()

@@ -27,7 +27,7 @@ def test_an_instruction_names_one_phrase_for_each_turn_and_depends_on_the_key() 
 def test_a_model_that_obeys_shows_the_key() -> None:
     phrases = [phrases[chooser(KEYS[0])(f"turn {turn}", "$")] for turn, phrases in TURNS.items()]
     texts = [f"Text number {i}: {phrase}, it was so." for i, phrase in enumerate(phrases)]
-    evidence = Evidence(make_trials(read_texts(texts).counts))
+    evidence = Evidence(make_trials(read_texts(texts)))
     right, wrong = (next(t for t in evidence.test(key)[1] if t.carrier == "behaviour") for key in KEYS)
     assert (right.hits, right.trials) == (len(TURNS), len(TURNS))
     assert right.p_value < 1e-5 < wrong.p_value
@@ -38,7 +38,7 @@ def test_decoy_tools_carry_the_key_in_their_names() -> None:
     names = [tool["function"]["name"] for tool in tools]
     assert len(set(names)) == 6
     json.dumps(tools)
-    evidence = Evidence(make_trials(read_texts([f"I call {name}(id=1) now." for name in names]).counts))
+    evidence = Evidence(make_trials(read_texts([f"I call {name}(id=1) now." for name in names])))
     right, wrong = (next(t for t in evidence.test(key)[1] if t.carrier == "tool") for key in KEYS)
     assert right.hits == right.trials >= 6
     assert right.p_value < 1e-5 < wrong.p_value
@@ -49,6 +49,6 @@ def test_decoys_and_wishes_are_the_same_for_a_cluster_and_other_ones_for_another
     assert decoys(ring.newest, "c1", 16) == decoys(ring.newest, "c1", 16) != decoys(ring.newest, "c2", 16)
     assert wish(ring.newest, "c1") == wish(ring.newest, "c1") != wish(ring.newest, "c2")
     names = [tool["function"]["name"] for tool in decoys(ring.newest, "c1", 16)]
-    found = Evidence(make_trials(read_texts([f"Then {name} was called." for name in names]).counts))
+    found = Evidence(make_trials(read_texts([f"Then {name} was called." for name in names])))
     assert found.test(ring.newest.cluster_key("c1"))[0] < 1e-20
     assert found.test(ring.newest.cluster_key("c2"))[0] > 1e-5
