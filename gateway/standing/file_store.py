@@ -38,8 +38,9 @@ class FileStore:
 
     name = "files"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, poll_s: float = POLL_S) -> None:
         self._folder = folder
+        self._poll_s = poll_s
         self._verdict_file = folder / "verdicts.json"
         self._audit_file = folder / "audit.ndjson"
         self.bad_lines = 0
@@ -62,11 +63,11 @@ class FileStore:
         await _in_thread(self._forget, clusters)
 
     async def follow(self) -> AsyncIterator[Changes]:
-        """The whole, whenever one of the files is another than before; looks every 0.2 s."""
+        """The whole, whenever one of the files is another than before."""
         seen = self._stamps()
         yield await self.read()
         while True:
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(self._poll_s)
             if (stamps := self._stamps()) != seen:
                 seen = stamps
                 yield await self.read()

@@ -82,6 +82,10 @@ class AnalysisWorker:
         while len(self._seen) > SEEN_EVENTS:
             self._seen.popitem(last=False)
 
+    def due(self, now_s: float) -> bool:
+        """Whether ``tick`` has something to do."""
+        return self.analyzer.due(now_s)
+
     def tick(self, now_s: float) -> None:
         """A pass if one is due. Call it with the clock's time only while there is nothing to read."""
         if self.analyzer.due(now_s):

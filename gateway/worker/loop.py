@@ -42,6 +42,8 @@ _log = logging.getLogger(__name__)
 _LOOK_AT_FILES_S = 5.0
 _TELL_EVERY_S = 2.0
 _TRY_AGAIN_S = 0.5
+_POLL_S = 2.0
+"""How often files of standings are looked at: what people decide does not change what the analysis finds."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,7 +102,8 @@ class Session:
             await asyncio.to_thread(self.worker.take, events)
         else:
             self.caught_up = True
-            await asyncio.to_thread(self.worker.tick, self.clock.now())
+            if self.worker.due(now_s := self.clock.now()):
+                await asyncio.to_thread(self.worker.tick, now_s)
         if self.caught_up and self.held():
             self.publish()
         return bool(events)
@@ -165,6 +168,8 @@ class Session:
             if self.tell is not None and now_s >= tell_at_s:
                 tell_at_s = now_s + _TELL_EVERY_S
                 await self._tell()
+            if not went_on:
+                await _pause(stop, self.source.idle_s)
 
     async def end(self) -> None:
         """Keep the state a last time, where this worker still leads."""
@@ -284,7 +289,7 @@ async def _shared(settings: Settings, stop: asyncio.Event, *, once: bool, tell: 
 async def _lead(settings: Settings, stop: asyncio.Event, source: Source, *, once: bool, **common: Any) -> None:
     """One session over ``source``, from loading to keeping."""
     key, clock = common["key"], common["clock"]
-    standing = open_standing(settings, clock)
+    standing = open_standing(settings, clock, poll_s=_POLL_S)
     await standing.start()
     session = Session(
         source=source,

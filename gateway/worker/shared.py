@@ -97,6 +97,7 @@ class GroupSource:
     """A ``Source`` over the consumer group of the stream and snapshots in Redis; for the worker that leads."""
 
     def __init__(self, url: str, worker: str, *, limit: int = 2_000) -> None:
+        self.idle_s = 0.0
         self._redis: Any = connect(url, timeout_s=_TIMEOUT_S)
         self._group = EventGroup(url, worker)
         self._worker = worker

@@ -22,12 +22,17 @@ if TYPE_CHECKING:
     from gateway.types import JSON, Event
 
 _log = logging.getLogger(__name__)
+_IDLE_S = 1.0
+"""Nobody waits for the analysis; looking more often only wakes an idle machine up."""
 _WHOLE = 1 << 62
 """An offset past the end of any segment: nothing more is read of it."""
 
 
 class Source(Protocol):
     """Events and snapshots of one deployment."""
+
+    idle_s: float
+    """How long to wait before reading again where nothing was new; ``read`` itself may have waited."""
 
     async def load(self, path: Path) -> bool:
         """Put the last snapshot at ``path``; whether there is one."""
@@ -38,7 +43,7 @@ class Source(Protocol):
         ...
 
     async def read(self) -> list[Event]:
-        """The next events; empty where nothing is new, after waiting for at most a second."""
+        """The next events; empty where nothing is new, after waiting for a second at most."""
         ...
 
     @property
@@ -58,9 +63,9 @@ class Source(Protocol):
 class TailSource:
     """Events of a state folder; the snapshot stays where it was written."""
 
-    def __init__(self, folder: Path, *, wait_s: float = 0.25, limit: int = 2_000) -> None:
+    def __init__(self, folder: Path, *, limit: int = 2_000) -> None:
+        self.idle_s = _IDLE_S
         self._folder = folder
-        self._wait_s = wait_s
         self._limit = limit
         self._tail = EventTail(folder)
 
@@ -81,8 +86,6 @@ class TailSource:
             segment = os.path.basename(error.errors[0].file).removesuffix(".zst")  # noqa: PTH119 - a name in words
             self._tail = EventTail(self._folder, {**self._tail.position, segment: _WHOLE})
             return await self.read()
-        if not events and self._wait_s:
-            await asyncio.sleep(self._wait_s)
         return events
 
     @property

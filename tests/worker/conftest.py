@@ -77,7 +77,7 @@ async def make_session(folder: Path) -> AsyncIterator[MakeSession]:
         opened.append(table)
         await table.refresh()
         values: dict[str, Any] = {
-            "source": TailSource(folder / "state" / "events", wait_s=0.0, limit=97),
+            "source": TailSource(folder / "state" / "events", limit=97),
             "standing": table,
             "directory": AccountTraits(folder / "accounts.ndjson", KEY),
             "policies": PolicyWatcher(folder / "policy.yaml"),

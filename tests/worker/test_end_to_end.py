@@ -102,7 +102,7 @@ class Gateway:
             source, held = GroupSource(self.settings.redis, name), lambda: lease.held
             self._closing += [lease.release, lease.aclose, source.aclose]
         else:
-            source = TailSource(self.settings.state_dir / "events", wait_s=0.0)
+            source = TailSource(self.settings.state_dir / "events")
         table = open_standing(self.settings, self.clock)
         await table.refresh()
         self._closing.append(table.stop)
