@@ -1,12 +1,14 @@
 """The admin application.
 
-``/livez``, ``/readyz`` and ``/metrics`` need no token: they say nothing of accounts. ``/api/...`` needs
-``DISTILLGUARD_ADMIN_TOKEN`` where one is set; without one the port is bound to loopback, and requests that a
-browser was tricked into sending (a foreign ``Host`` or ``Origin``) are refused.
+``/livez``, ``/readyz`` and ``/metrics`` need no token: they say nothing of accounts. ``/api/...`` and the console ``/``
+need ``DISTILLGUARD_ADMIN_TOKEN`` where one is set, as a bearer or as the password of Basic (a browser's own prompt);
+without one the port is bound to loopback, and requests that a browser was tricked into sending (a foreign ``Host`` or
+``Origin``) are refused.
 """
 
 from __future__ import annotations
 
+import base64
 import hmac
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -22,6 +24,7 @@ import gateway
 from gateway.console.answers import answer, refusal
 from gateway.console.clusters import cluster_routes
 from gateway.console.explain import explain_routes
+from gateway.console.page import page_routes
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 _WRONG_TOKENS = RateLimitItemPerMinute(30)
 """Wrong tokens per address and minute before the port stops listening to it: a person mistypes fewer."""
 
+_EXPECTED = "expected 'Authorization: Bearer' with the admin token"
 _LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -43,6 +47,7 @@ def build_admin(rooms: Rooms) -> Starlette:
             Route("/readyz", admin.readyz),
             Route("/metrics", admin.metrics),
             Route("/api/status", admin.status),
+            *page_routes(admin.refused),
             *cluster_routes(rooms, admin.refused),
             *explain_routes(rooms, admin.refused),
         ],
@@ -91,11 +96,30 @@ class _Admin:
         address = request.client.host if request.client else "unknown"
         if not self._wrong.test(_WRONG_TOKENS, address):
             return refusal(429, "too many wrong tokens from this address; try again in a minute")
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-        if hmac.compare_digest(given, token.encode()):
+        given = request.headers.get("authorization")
+        if given is None:  # no guess: a browser asks like this before it prompts for the token
+            return refusal(401, _EXPECTED)
+        if hmac.compare_digest(_token_in(given), token.encode()):
             return None
         self._wrong.hit(_WRONG_TOKENS, address)
-        return refusal(401, "expected 'Authorization: Bearer' with the admin token")
+        return refusal(401, _EXPECTED)
+
+
+def _token_in(authorization: str) -> bytes:
+    """The token of ``Bearer TOKEN``, or of Basic's ``NAME:TOKEN`` whatever the name; else nothing.
+
+    >>> _token_in("Basic YW55Ym9keTphOmI=")
+    b'a:b'
+    """
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip().encode()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).partition(b":")[2]
+        except ValueError:
+            return b""
+    return b""
 
 
 def _is_local(origin: str) -> bool:

@@ -77,7 +77,8 @@ class Considered:
 class Charged:
     """A budget that the request is charged to; from ``remaining`` on only where a store was asked.
 
-    ``remaining`` and ``needs`` in the unit's own steps (money: millionths of a dollar), ``reset_s`` in seconds;
+    ``remaining``, ``needs`` and ``amount`` (the whole budget) in the unit's own steps (money: millionths of a dollar),
+    ``reset_s`` in seconds;
     ``refuses``: there is less left than the request reserves.
     """
 
@@ -89,6 +90,7 @@ class Charged:
     remaining: int | None = None
     reset_s: float | None = None
     needs: int | None = None
+    amount: int | None = None
     refuses: bool | None = None
 
     def __str__(self) -> str:
@@ -133,6 +135,7 @@ class Explanation:
                 remaining=balance.remaining,
                 reset_s=balance.reset_s,
                 needs=needs.of(balance.budget.unit),
+                amount=balance.budget.limit,
                 refuses=needs.of(balance.budget.unit) > balance.remaining,
             )
             for charge, balance in zip(self.charges, balances, strict=True)
