@@ -75,8 +75,17 @@ async def opened(redis: str) -> AsyncIterator[Rooms]:
     """Rooms as ``serve`` opens them, without the analysis, in a folder of their own."""
     with tempfile.TemporaryDirectory(prefix="distillguard-rooms-") as folder:
         home = Path(folder)
-        given = {"policies": policies(home), "state_dir": home / "state", "analysis": False, "log_level": "error"}
-        rooms = Rooms(Settings(upstream="http://127.0.0.1:1", redis=redis, store_timeout_s=5.0, **given))
+        rooms = Rooms(
+            Settings(
+                upstream="http://127.0.0.1:1",
+                policies=policies(home),
+                state_dir=home / "state",
+                redis=redis,
+                store_timeout_s=5.0,
+                analysis=False,
+                log_level="error",
+            )
+        )
         await rooms.start()
         try:
             yield rooms

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import islice
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gateway.budgets.core import Decision, Shapes, View
 from gateway.budgets.recent import Recent
 from gateway.budgets.windows import HOLD_US, LEASE_WAIT_US, SECOND_US, Lease, Sliding
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterator, Sequence
 
     from gateway.budgets.core import Line, Move, Renewal
@@ -197,8 +198,9 @@ class MemoryStore:
         """``settle_now``."""
         self.settle_now(reservation, lines, self.now_us())
 
-    def send_settlement(self, reservation: str, lines: Sequence[Line]) -> None:
+    def send_settlement(self, reservation: str, lines: Sequence[Line]) -> asyncio.Future[Any] | None:
         """Nothing is sent: ``settle`` waits for nobody."""
+        return None
 
     async def renew(self, renewals: Sequence[Renewal]) -> None:
         """``renew_now`` for each."""
