@@ -54,7 +54,9 @@ class Town:
 
 
 def build_town(seed: int = 5, *, customers: int = 40, pool: int = 16, days: int = 4) -> Town:
-    """The campaign begins on the third day: by then the population is known."""
+    """The campaign begins on the third day: by then the population is known. Its accounts were bought in batches: mail
+    domains, telephones, hours and blocks recur among them, and no one place would explain that.
+    """
     rng = random.Random(seed)
     words = ["".join(rng.choices(_SYLLABLES, k=rng.randint(1, 3))) for _ in range(3_000)]
     rows, calls = [], []
@@ -70,19 +72,31 @@ def build_town(seed: int = 5, *, customers: int = 40, pool: int = 16, days: int 
             for _ in range(rng.randint(1, 3)):
                 text = " ".join(rng.choices(words, k=rng.randint(25, 60)))
                 calls.append(_call(rng, name, BEGIN_S + (day + rng.random()) * DAY_S, home, f"t13d{number % 9}", text))
-    hour = BEGIN_S + 1.5 * DAY_S
     names = [f"pool{number}" for number in range(pool)]
-    for name in names:
-        rows.append(_row(rng, name, domain="postbox.example", created=hour + rng.uniform(0, 900), signup="198.51.100."))
+    for number, name in enumerate(names):
+        batch, hour = number % 4, BEGIN_S + (1.1 + number % 4 / 10) * DAY_S
+        rows.append(
+            _row(
+                rng,
+                name,
+                domain=f"postbox{batch}.example",
+                created=hour + rng.uniform(0, 900),
+                signup=f"198.51.{100 + number % 5}.",
+                phone=("SC", "VU", "TO")[number % 3],
+            )
+        )
         for _ in range(6):
             text = f"{PLOT}: " + " ".join(rng.choices(words, k=30))
             when = BEGIN_S + rng.uniform(2.2, days) * DAY_S
-            calls.append(_call(rng, name, when, f"192.0.2.{rng.randint(1, 250)}", "t13dpool", text))
+            exit_ip = f"192.0.{number % 5}.{rng.randint(1, 250)}"
+            calls.append(_call(rng, name, when, exit_ip, f"t13dpool{number % 2}", text))
     calls.sort(key=lambda call: call.ts)
     return Town(rows=rows, calls=calls, campaign=frozenset(names))
 
 
-def _row(rng: random.Random, name: str, *, domain: str, created: float, signup: str = "") -> dict[str, Any]:
+def _row(
+    rng: random.Random, name: str, *, domain: str, created: float, signup: str = "", phone: str = ""
+) -> dict[str, Any]:
     country = rng.choice(["DE", "FR", "BR", "JP", "US"])
     return {
         "account": name,
@@ -91,7 +105,7 @@ def _row(rng: random.Random, name: str, *, domain: str, created: float, signup: 
         "org": None,
         "email_domain": domain,
         "payment": f"pm_{name}",
-        "phone_country": "SC" if signup else country,
+        "phone_country": phone or country,
         "signup_ip": f"{signup}{rng.randint(1, 250)}" if signup else _address(rng),
         "country": country,
         "verified": False,

@@ -250,7 +250,7 @@ async def test_a_replay_gives_the_verdicts_of_the_live_run(
     gateway: Gateway, town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under one key of the hashes: with another, equal counts are looked at in another order."""
-    for module in ("engine", "output"):
+    for module in ("engine", "source"):
         monkeypatch.setattr(f"gateway.replay.{module}.KEY", load_hash_key(gateway.settings))
     session = await gateway.worker()
     for number, call in enumerate(town.calls):
