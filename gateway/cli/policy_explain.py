@@ -94,12 +94,14 @@ def explain(
         past = case_of_file(case)
     elif event is not None:
         past = case_of_event(event, state_dir, redis, now_s)
-    given = _given(past, flags, accounts)
+    look = _Look(state_dir, redis)
+    given = _given(past, flags)
+    if "account" in given["subject"]:
+        given["subject"] = {**look.account(given["subject"]["account"], accounts), **given["subject"]}
     found = validate_value(given, CaseFile)
     if isinstance(found, list):
         raise click.UsageError(f"{'; '.join(found)}.")
     at_s = now_s if now_s is not None else past.ts if past.ts is not None else time.time()
-    look = _Look(state_dir, redis)
     standing = found.standing.standing()
     if not given["standing"] and "account" in given["subject"]:
         standing = look.standing(found.subject.account, at_s) or standing
@@ -113,14 +115,12 @@ def explain(
         click.echo("\n".join([past.to_text() + explanation.to_text(), *look.notes]))
 
 
-def _given(past: PastRequest, flags: dict[str, Any], accounts: Path | None) -> dict[str, dict[str, Any]]:
-    """The case: what the directory says of the account, then the file or event, then the options."""
+def _given(past: PastRequest, flags: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The case: the file or event, then the options."""
     given = {}
     for part, options in _OPTIONS.items():
         names = [str(option.name) for option in options]
         given[part] = {**past.given.get(part, {}), **{name: flags[name] for name in names if flags[name] is not None}}
-    if accounts is not None and "account" in given["subject"]:
-        given["subject"] = {**known_account(given["subject"]["account"], accounts), **given["subject"]}
     return given
 
 
@@ -130,6 +130,14 @@ class _Look:
     def __init__(self, state_dir: Path, redis: str | None) -> None:
         self._state_dir, self._redis = state_dir, redis
         self.notes: list[str] = []
+
+    def account(self, account: str, accounts: Path | None) -> dict[str, Any]:
+        """Who the account is. Raises ConfigError."""
+        try:
+            return known_account(account, accounts, self._state_dir, self._redis)
+        except StoreError as error:
+            self.notes.append(f"the account's keys cannot be looked up: {error}")
+            return {}
 
     def standing(self, account: str, at_s: float) -> Standing | None:
         """What is held of the account."""

@@ -1,4 +1,4 @@
-"""What ``policy explain`` asks of the state of running gateways: balances, standings, the account directory.
+"""What ``policy explain`` asks of the state of running gateways: balances, standings, who an account is.
 
 It looks and charges nothing. Embedded state is read from the files that the gateway keeps (at most a tenth of a
 second old); shared state is asked for with the store's own calls.
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from gateway.identity import KeyRecord
     from gateway.types import Balance, Charge, Standing
 
 
@@ -61,18 +62,40 @@ def standing_now(account: str, state_dir: Path, redis: str | None, now_s: float)
     return asyncio.run(ask())
 
 
-def known_account(account: str, accounts: Path) -> dict[str, Any]:
-    """What the directory says of an account, as the keys of a case. Raises ConfigError where it does not know it."""
+def known_account(account: str, accounts: Path | None, state_dir: Path, redis: str | None) -> dict[str, Any]:
+    """What the directory says of an account, else its newest good key, as the keys of a case.
+
+    Raises ConfigError where there is a directory and neither knows the account, StoreError where keys cannot be read.
+    """
     from gateway.identity import load_accounts
 
-    found = load_accounts(accounts).get(account)
-    if found is None:
+    if accounts is not None and (found := load_accounts(accounts).get(account)) is not None:
+        told = {
+            "plan": found.plan,
+            "organisation": found.org,
+            "country": found.country,
+            "verified": found.verified,
+            "declared_use": found.declared_use,
+        }
+    elif (key := _key_of(account, state_dir, redis)) is not None:
+        told = {"plan": key.plan, "organisation": key.org}
+    elif accounts is not None:
         raise ConfigError(f"{accounts}: got no account {account!r}, expected one of its lines")
-    told = {
-        "plan": found.plan,
-        "organisation": found.org,
-        "country": found.country,
-        "verified": found.verified,
-        "declared_use": found.declared_use,
-    }
+    else:
+        told = {}
     return {key: value for key, value in told.items() if value is not None}
+
+
+def _key_of(account: str, state_dir: Path, redis: str | None) -> KeyRecord | None:
+    """The account's newest good key; looking makes no files. Raises StoreError."""
+    from gateway.identity import open_key_store
+    from gateway.identity.identities import KEYS_FILE
+    from gateway.identity.keys import newest_of
+
+    if not redis and not (state_dir / KEYS_FILE).exists():
+        return None
+    store = open_key_store(Settings.load(redis=redis, state_dir=state_dir), None)
+    try:
+        return newest_of(store.snapshot().records.values(), account, SystemClock().now())
+    finally:
+        store.close()

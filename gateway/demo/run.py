@@ -136,4 +136,4 @@ def _invite(console: Console, data: str, admin: str, customers: list[Customer]) 
     console.print(
         f"curl -s {admin}/metrics | grep distillguard_requests", markup=False, highlight=False, soft_wrap=True
     )
-    console.print("Ctrl-C ends it.")
+    console.print(f"{admin}/ in a browser is the console. Ctrl-C ends it.", highlight=False, soft_wrap=True)

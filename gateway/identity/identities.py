@@ -35,10 +35,10 @@ from gateway.identity.credentials import (
     read_label,
     wrong_credential,
 )
-from gateway.identity.directory import sha256_of
+from gateway.identity.directory import Account, sha256_of
 from gateway.identity.failures import FailureLimiter
 from gateway.identity.hashing import digester, fingerprint, keyed_hash, load_hash_key, shown
-from gateway.identity.keys import KEY_KIND, claimed_id, looks_like_key
+from gateway.identity.keys import KEY_KIND, claimed_id, looks_like_key, newest_of
 from gateway.identity.refresh import LOOK_EVERY_S, DirectoryRefresher, KeyRefresher, Ticker
 from gateway.types import Identity, Refusal, RefusalKind
 
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.clock import Clock
-    from gateway.identity.directory import Account
     from gateway.identity.keys import KeyStore
     from gateway.settings import Network, Settings
     from gateway.types import Headers
@@ -153,7 +152,14 @@ class Identities:
         return self._verify(credential, None if address is None else block_of(address), call)
 
     def account(self, account_id: str) -> Account | None:
-        """What the directory says of an account; None where it does not know it."""
+        """What is known of an account: what the directory says of it, else its newest good key; else None."""
+        account = self._described(account_id)
+        if account is None:
+            key = newest_of(self._book.records.values(), account_id, self._clock.now())
+            return None if key is None else Account(account=account_id, plan=key.plan, org=key.org)
+        return account
+
+    def _described(self, account_id: str) -> Account | None:
         return None if self._directory is None else self._directory.current.account(account_id)
 
     def status(self) -> dict[str, Any]:
@@ -234,7 +240,7 @@ class Identities:
             raise wrong_credential("identity:unknown")
         if (state := record.state(self._clock.now())) != "active":
             raise wrong_credential(f"identity:{state}")
-        account = self.account(record.account)
+        account = self._described(record.account)
         if account is not None:
             return _known(account, record.public_id, call)
         return Identity(

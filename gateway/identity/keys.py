@@ -21,7 +21,7 @@ from gateway.errors import DistillguardError
 from gateway.identity.hashing import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 KEY_KIND = "credential"
 PREFIX = "dg1_"
@@ -69,6 +69,12 @@ class KeySnapshot:
     epoch: str = ""
     version: int = 0
     records: Mapping[str, KeyRecord] = field(default_factory=dict)
+
+
+def newest_of(records: Iterable[KeyRecord], account: str, now_s: float) -> KeyRecord | None:
+    """The last made of an account's good keys: what its keys say of it; ``None`` where it has none."""
+    good = (one for one in records if one.account == account and one.state(now_s) == "active")
+    return max(good, key=lambda one: one.created_at, default=None)
 
 
 class KeyStore(Protocol):

@@ -112,3 +112,29 @@ def test_the_directory_says_who_an_account_is_and_options_go_over_it(tmp_path: P
     with pytest.raises(SystemExit) as caught:
         main(["policy", "explain", "policy.yaml", "--accounts", "accounts.ndjson", "--account", "a8", "--model", "m"])
     assert caught.value.code == 2
+
+
+def test_the_newest_good_key_says_who_an_account_is_where_no_directory_does(
+    tmp_path: Path, explain: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--state-dir", "state")
+
+    def make(*options: str) -> str:
+        with pytest.raises(SystemExit):
+            main(["keys", "create", "--json", *options, *where])
+        name: str = json.loads(capsys.readouterr().out)["public_id"]
+        return name
+
+    make("--account", "a1", "--plan", "free", "--org", "o1")
+    newest = make("--account", "a1", "--plan", "pro")
+    make("--account", "a2", "--plan", "free")
+    asked = ["--model", "m", *where]
+    assert explain("--account", "a1", *asked)[0]["plan"] == "pro"
+    assert explain("--account", "a1", "--plan", "free", *asked)[0]["plan"] == "free"
+    with pytest.raises(SystemExit):
+        main(["keys", "revoke", newest, *where])
+    capsys.readouterr()
+    assert explain("--account", "a1", *asked)[0]["plan"] == "free"
+    (tmp_path / "accounts.ndjson").write_text('{"account":"a2","plan":"pro"}\n')
+    told = [explain("--accounts", "accounts.ndjson", "--account", name, *asked)[0]["plan"] for name in ("a1", "a2")]
+    assert told == ["free", "pro"]

@@ -263,6 +263,18 @@ def test_the_directory_describes_the_account_of_a_key(clock: ManualClock, direct
     assert (elsewhere.account, elsewhere.plan, elsewhere.verified) == ("a9", "free", False)
 
 
+def test_what_is_known_of_an_account_is_what_its_next_call_is_decided_by(
+    clock: ManualClock, directory: DirectoryRefresher
+) -> None:
+    gateway = Gateway(clock, MemoryKeyStore(), directory)
+    gateway.make("a1", plan="free", org="other")
+    gateway.make("a9", plan="free")
+    clock.advance(1)
+    gateway.make("a9", plan="pro", org="o9")
+    known = [gateway.identities.account(name) for name in ("a1", "a9", "nobody")]
+    assert [(one.plan, one.org) if one else None for one in known] == [("team", "o1"), ("pro", "o9"), None]
+
+
 def test_a_directory_alone_is_strict_and_knows_its_operators_keys(
     clock: ManualClock, directory: DirectoryRefresher
 ) -> None:
