@@ -24,8 +24,6 @@ from gateway.budgets.core import BucketBroken, Decision, Line, Renewal, Shapes, 
 from gateway.budgets.embedded import EmbeddedStore
 from gateway.budgets.joins import Joins
 from gateway.budgets.metrics import BudgetMetrics
-from gateway.budgets.redis_link import open_link
-from gateway.budgets.redis_store import RedisStore
 from gateway.budgets.refusals import balances, refuse, shadowed
 from gateway.budgets.shares import Shares
 from gateway.budgets.windows import SECOND_US
@@ -392,9 +390,11 @@ def open_budgets(settings: Settings, clock: Clock, metrics: BudgetMetrics | None
     Raises ConfigError for a Redis URL of an unknown form.
     """
     store: Store
-    store = (
-        RedisStore(open_link(settings.redis, settings.store_timeout_s))
-        if settings.redis
-        else EmbeddedStore(clock, settings.state_dir)
-    )
+    if settings.redis:
+        from gateway.budgets.redis_link import open_link  # the client costs 150 ms to import
+        from gateway.budgets.redis_store import RedisStore
+
+        store = RedisStore(open_link(settings.redis, settings.store_timeout_s))
+    else:
+        store = EmbeddedStore(clock, settings.state_dir)
     return Budgets(store, clock, workers=settings.workers, metrics=metrics)
