@@ -33,15 +33,15 @@ _DROPPED = {
 def to_upstream(exchange: Exchange, key: bytes | None, length: int | None, *, forwarded: bool = False) -> Headers:
     """A request's fields for the app. ``key``: what stands in for the caller's credential, empty for nothing,
     ``None`` where the caller's own is passed on. ``length``: of the body, where that was changed. ``forwarded``: they
-    go to another host as they are, so without those that a reverse proxy drops.
+    go to another host as they are, so without those that a reverse proxy drops, and the transport frames the body.
     """
     route = exchange.route
-    framing = length is not None or (route is not None and not route.has_body)
+    framing = forwarded or length is not None or (route is not None and not route.has_body)
     drop = _DROPPED[key is not None, framing, route is not None, forwarded]
     fields = (
         end_to_end(exchange.headers, drop) if forwarded else [one for one in exchange.headers if one[0] not in drop]
     )
-    if length is not None:
+    if length is not None and not forwarded:
         fields.append((b"content-length", b"%d" % length))
     if exchange.rewrites:
         fields.append((b"accept-encoding", b"identity"))

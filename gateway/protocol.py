@@ -31,6 +31,9 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_FIELDS = 200
 """Header fields of one request; SDKs send about 20."""
 
+_IN_PATH = b"/-._%abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+"""Of what a path may hold, what most are made of."""
+
 _LARGE = b"431 Request Header Fields Too Large"
 _VERSIONS = frozenset({"1.0", "1.1"})
 _READ = frozenset({b"host", b"expect", b"transfer-encoding"})
@@ -182,8 +185,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self.pipeline.appendleft((self.cycle, self.app))
 
     def _scope(self, version: str) -> Scope:
-        url = httptools.parse_url(self.url)
-        raw_path = url.path
+        raw_path, query = _path_and_query(self.url)
         path = raw_path.decode("ascii")
         return {
             "type": "http",
@@ -198,7 +200,7 @@ class GatewayProtocol(HttpToolsProtocol):
             "method": self.parser.get_method().decode("ascii"),
             "path": self.root_path + (unquote(path) if "%" in path else path),
             "raw_path": self.root_path.encode("ascii") + raw_path,
-            "query_string": url.query or b"",
+            "query_string": query,
         }
 
     def on_body(self, body: bytes) -> None:
@@ -275,6 +277,14 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._in_head:  # to a connection that was opened ahead of need nothing is said: it would pass for an answer
             self.transport.write(_answer(b"408 Request Timeout", "The request was not received in time."))
         self.transport.close()
+
+
+def _path_and_query(url: bytes) -> tuple[bytes, bytes]:
+    """Of a request's target; most are a path and nothing else."""
+    if not url.translate(None, _IN_PATH) and url.startswith(b"/") and not url.startswith(b"//"):
+        return url, b""
+    parsed = httptools.parse_url(url)
+    return parsed.path, parsed.query or b""
 
 
 def _head_without_offer(parser: httptools.HttpRequestParser, url: bytes, headers: Headers) -> bytes:

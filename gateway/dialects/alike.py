@@ -21,21 +21,23 @@ _LONGEST_PAUSE = 64
 class Alike:
     """What the events of one stream have in common; learns from those that were read in full."""
 
-    __slots__ = ("_pause", "_tried", "head", "tail")
+    __slots__ = ("_begin", "_end", "_pause", "_tried", "head", "tail")
 
     def __init__(self) -> None:
         self.head = b""
         """Empty until something was learned."""
         self.tail = b""
+        self._begin = self._end = 0
+        """Where the text stands."""
         self._tried = 0
         self._pause = 0
 
     def text(self, event: bytes) -> bytes:
         """The text of an event that is like the one learned from; empty where it is not, or may not be."""
-        head, tail = self.head, self.tail
-        if not head or not event.startswith(head) or not event.endswith(tail):
+        begin, end = self._begin, self._end
+        if not begin or event[:begin] != self.head or event[end:] != self.tail:
             return b""
-        text = event[len(head) : -len(tail)]
+        text = event[begin:end]
         if text.translate(None, PLAIN):
             return b""
         self._tried = self._pause = 0
@@ -59,4 +61,5 @@ class Alike:
             return False
         at = event.find(quoted) + 1
         self.head, self.tail = event[:at], event[at + len(text) :]
+        self._begin, self._end = at, -len(self.tail)
         return True

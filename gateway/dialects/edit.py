@@ -14,6 +14,7 @@ import orjson
 from gateway.dialects.instruct import instructed
 from gateway.dialects.routes import Shape
 from gateway.dialects.spans import Span, members, replace, span_at
+from gateway.types import made_often
 
 if TYPE_CHECKING:
     from gateway.dialects.routes import Route
@@ -23,6 +24,7 @@ MIN_THINKING_TOKENS = 1024
 """Smallest ``thinking.budget_tokens`` that the Messages API takes; it must stay below ``max_tokens``."""
 
 
+@made_often
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BodyEdit:
     """What must change. ``ask_usage`` asks for usage in a stream where that is an option;

@@ -47,12 +47,16 @@ class UsageFields:
     cached_name: str = field(init=False)
     """``cached`` in one word; so for ``reasoning``."""
     reasoning_name: str = field(init=False)
+    details: tuple[tuple[tuple[str, ...], str], ...] = field(init=False)
+    """The paths that there are, with their names."""
 
     def __post_init__(self) -> None:
         """Put together what is asked for each reply."""
         object.__setattr__(self, "spent", (*self.input, *((self.output,) if self.output else ())))
         object.__setattr__(self, "cached_name", "/".join(self.cached))
         object.__setattr__(self, "reasoning_name", "/".join(self.reasoning))
+        paths = (self.cached, self.reasoning)
+        object.__setattr__(self, "details", tuple((path, "/".join(path)) for path in paths if path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,7 +77,9 @@ class Tally:
                 value = usage[name]
                 if type(value) is int and 0 <= value <= MAX_TOKENS:
                     numbers[name] = value
-        for path, name in ((fields.cached, fields.cached_name), (fields.reasoning, fields.reasoning_name)):
+        for path, name in fields.details:
+            if path[0] not in usage:
+                continue
             found: JSON = usage
             for step in path:
                 found = found.get(step) if type(found) is dict else None

@@ -183,7 +183,11 @@ class Exchange(httpx.AsyncByteStream):
         """Offer what has come to ``sink``, while its reader waits and the reply goes on; whether it was taken."""
         if self._ended:
             return False
-        data = self.take()
+        if self._held or len(self._chunks) > 1:
+            data = self.take()
+        else:
+            data = self._chunks.pop()
+            self._waiting_bytes = 0
         try:
             if sink(data):
                 return True
