@@ -17,11 +17,14 @@ import numpy as np
 from gateway.analysis.templates import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
+_TAG, _STATE = 0, 1
 _NOBODY: Final = -1
+"""State of a slot: a phrase's number, or ``_NOBODY``, or ``_FIRST`` less the account that said it first."""
+_FIRST: Final = -2
 _ROW_PHRASES: Final = 64
 """Numbered phrases kept of one request; more are the same texts again."""
 
@@ -31,10 +34,10 @@ class PhraseBook:
 
     def __init__(self, slots_log2: int) -> None:
         size = 1 << slots_log2
-        self._mask = np.uint64(size - 1)
-        self._tags = np.zeros(size, np.uint64)
-        self._holders = np.full(size, _NOBODY, np.int32)
-        self._numbers = np.full(size, _NOBODY, np.int32)
+        self._mask = np.int64(size - 1)
+        self._table = np.full((size, 2), _NOBODY, np.int64)
+        """Of each slot the tag and its state, side by side: both come with one look into memory."""
+        self._table[:, _TAG] = 0
         self.hashes: list[int] = []
         self.first_s = array("d")
         self._muted = np.zeros(1_024, bool)
@@ -49,26 +52,25 @@ class PhraseBook:
         """How many phrases have numbers."""
         return len(self.hashes)
 
-    def note(self, ts: float, account: int, phrases: list[int], wants: int = 0) -> NDArray[np.int32]:
-        """Enter a request's phrases; the numbers of those that have one (and keep them as a row)."""
-        codes = np.array(phrases, np.uint64)
-        slots = (codes & self._mask).astype(np.int64)
-        known = self._tags[slots] == codes
-        numbers = self._numbers[slots]
-        numbered = numbers >= 0
-        holders = self._holders[slots]
-        fresh = ~known & ~numbered
-        if np.count_nonzero(fresh):  # a tenth of what any() takes on so few
-            at = slots[fresh]
-            self._tags[at] = codes[fresh]
-            self._holders[at] = account
-        second = known & ~numbered & (holders != account)
-        if np.count_nonzero(second):
-            self._number(ts, slots[second], codes[second])
-            numbers = self._numbers[slots]
-            numbered = numbers >= 0
-        said: NDArray[np.int32] = numbers[numbered & (self._tags[slots] == codes)]
-        row = said[~self._muted[said]][:_ROW_PHRASES]
+    def note(self, ts: float, account: int, phrases: Sequence[int], wants: int = 0) -> NDArray[np.int32]:
+        """Enter a request's phrases (below 2**64); the numbers of those that have one (and keep them as a row)."""
+        codes = np.asarray(phrases, np.uint64).view(np.int64)
+        slots = codes & self._mask
+        tags, states = self._table.take(slots, 0).T
+        same, free = tags == codes, states < 0
+        if np.count_nonzero(free):  # a tenth of what any() takes on so few
+            mine = _FIRST - account
+            fresh = slots[free > same]
+            if fresh.size:
+                self._table[fresh, _TAG] = codes[free > same]
+                self._table[fresh, _STATE] = mine
+            second = free & same & (states != mine)
+            if np.count_nonzero(second):
+                self._number(ts, slots[second], codes[second])
+                tags, states = self._table.take(slots, 0).T
+                same, free = tags == codes, states < 0
+        said = states[same > free].astype(np.int32)
+        row: NDArray[np.int32] = said[~self._muted[said]][:_ROW_PHRASES]
         if row.size > 1:
             self._said.frombytes(row.tobytes())
             self._lengths.append(row.size)
@@ -77,10 +79,10 @@ class PhraseBook:
             self._wants.append(wants)
         return row
 
-    def _number(self, ts: float, slots: NDArray[np.int64], codes: NDArray[np.uint64]) -> None:
+    def _number(self, ts: float, slots: NDArray[np.int64], codes: NDArray[np.int64]) -> None:
         start = len(self.hashes)
-        self._numbers[slots] = np.arange(start, start + slots.size, dtype=np.int32)
-        self.hashes.extend(codes.tolist())
+        self._table[slots, _STATE] = np.arange(start, start + slots.size)
+        self.hashes.extend(codes.view(np.uint64).tolist())
         self.first_s.extend(array("d", [ts]) * slots.size)
         if len(self.hashes) > self._muted.size:
             self._muted = np.concatenate([self._muted, np.zeros(max(slots.size, self._muted.size), bool)])
@@ -88,10 +90,9 @@ class PhraseBook:
     def numbers_of(self, codes: Iterable[int]) -> dict[int, int]:
         """Number to hash, for those of the hashes that have a number."""
         wanted = np.fromiter(codes, np.uint64)
-        slots = (wanted & self._mask).astype(np.int64)
-        numbers = self._numbers[slots]
-        known = (numbers >= 0) & (self._tags[slots] == wanted)
-        return dict(zip(numbers[known].tolist(), wanted[known].tolist(), strict=True))
+        tags, states = self._table.take(wanted.view(np.int64) & self._mask, 0).T
+        known = (states >= 0) & (tags == wanted.view(np.int64))
+        return dict(zip(states[known].tolist(), wanted[known].tolist(), strict=True))
 
     @property
     def born_s(self) -> NDArray[np.float64]:

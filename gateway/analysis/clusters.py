@@ -76,14 +76,14 @@ class ClusterBook:
     def match(self, phrases: Sequence[int]) -> tuple[Cluster | None, float]:
         """The enforced cluster whose signature a request shows, if any, and how many bits of it."""
         known = self._by_phrase
-        if not known:
+        if known.keys().isdisjoint(phrases):
             return None, 0.0
         scores: dict[str, float] = {}
         for phrase in filter(known.__contains__, phrases):
             name, bits = known[phrase]
             scores[name] = scores.get(name, 0.0) + bits
-        best = max(scores, key=scores.__getitem__, default=None)
-        if best is None or scores[best] < MATCH_BITS:
+        best = max(scores, key=scores.__getitem__)
+        if scores[best] < MATCH_BITS:
             return None, 0.0
         return self.every[best], scores[best]
 

@@ -89,18 +89,54 @@ def find(rows: Rows, candidates: NDArray[np.int64], phrases: int) -> list[Templa
         return []
     place = np.full(phrases, -1, np.int64)
     place[candidates] = np.arange(candidates.size)
-    mine = place[rows.phrase] >= 0
+    column = place[rows.phrase]
+    mine = column >= 0
     shape = (rows.account.size, candidates.size)
-    said = sparse.csr_matrix(
-        (np.ones(int(mine.sum()), np.float32), (rows.request[mine], place[rows.phrase[mine]])), shape=shape
-    )
-    said.data[:] = 1.0
+    shown = sparse.csr_matrix((np.ones(int(mine.sum()), np.float32), (rows.request[mine], column[mine])), shape=shape)
+    shown.data[:] = 1.0
+    said = _Said.of(shown, rows.account)
     return [
         template
-        for community in _communities(said, rows.account)
+        for community in _communities(said)
         for part in _parts(said, community)
-        if (template := _fit(said, _without_strangers(said, rows.account, part), candidates)) is not None
+        if (template := _fit(said, _without_strangers(said, part), candidates)) is not None
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """Which candidates each request shows, once for all requests that show the same ones: most texts recur.
+
+    ``rows`` has a row for each of the distinct ones, in the order in which they first came, ``times`` how many
+    requests each stands for, ``kind`` which one each request is, ``account`` whose it is.
+    """
+
+    rows: sparse.csr_matrix
+    times: NDArray[np.float32]
+    kind: NDArray[np.int64]
+    account: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, shown: sparse.csr_matrix, account: NDArray[np.int64]) -> _Said:
+        """Of requests (rows) that show phrases (columns; entries are 1), with each one's ``account``."""
+        first, kind, times = _kinds(shown)
+        return cls(rows=shown[first], times=times.astype(np.float32), kind=kind, account=account)
+
+
+def _kinds(said: sparse.csr_matrix) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Of rows that are equal: the first of each, which kind each row is, and how many there are; in order of the first.
+
+    Rows are told apart by a sum of 64-bit codes of their columns, random but always the same.
+    """
+    codes = np.random.default_rng(_SEED).integers(1, 1 << 63, size=said.shape[1], dtype=np.uint64)
+    sums = np.r_[np.uint64(0), np.cumsum(codes[said.indices], dtype=np.uint64)]
+    _, first, kind, times = np.unique(
+        np.diff(sums[said.indptr]), return_index=True, return_inverse=True, return_counts=True
+    )
+    order = np.argsort(first)
+    rank = np.empty(order.size, np.int64)
+    rank[order] = np.arange(order.size)
+    return first[order], rank[kind], times[order]
 
 
 def extend(rows: Rows, bits: NDArray[np.float64], allowed: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -153,22 +189,34 @@ def scores(rows: Rows, bits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(total, np.float64)
 
 
-def _communities(said: sparse.csr_matrix, account: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+def _communities(said: _Said) -> list[NDArray[np.int64]]:
     """Communities of phrases, by way of blocks: phrases that nearly always stand together are one part."""
-    block = _blocks(said)
+    block = _blocks(said.rows, said.times)
     parts = sparse.csr_matrix((np.ones(block.size, np.float32), (np.arange(block.size), block)))
-    shown = said @ parts
+    shown = said.rows @ parts
     shown.data[:] = 1.0
-    community = _block_communities(shown, account)[block]
+    community = _block_communities(shown[said.kind], said.account)[block]
     order = np.argsort(community, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(community[order])) + 1)
     return sorted((group for group in groups if group.size >= _MIN_PHRASES), key=lambda group: -group.size)
 
 
-def _blocks(said: sparse.csr_matrix) -> NDArray[np.int64]:
+def _together(rows: sparse.csr_matrix, weight: NDArray[np.float32]) -> sparse.coo_matrix:
+    """For each pair of columns, the ``weight`` of the rows that show both."""
+    weighted = sparse.csr_matrix((np.repeat(weight, np.diff(rows.indptr)), rows.indices, rows.indptr), shape=rows.shape)
+    return sparse.csr_matrix(weighted.T @ rows).tocoo()
+
+
+def _requests(rows: sparse.csr_matrix, times: NDArray[np.float32]) -> NDArray[np.float64]:
+    """For each column, how many requests show it, where each row stands for so many ``times``."""
+    found = np.bincount(rows.indices, weights=np.repeat(times, np.diff(rows.indptr)), minlength=rows.shape[1])
+    return np.asarray(found, np.float64)
+
+
+def _blocks(own: sparse.csr_matrix, times: NDArray[np.float32]) -> NDArray[np.int64]:
     """Block of each phrase: connected by a Jaccard similarity of their requests of ``_SAME_BLOCK`` or more."""
-    count = (said.T @ said).tocoo()
-    single = np.asarray(said.sum(axis=0)).ravel()
+    count = _together(own, times)
+    single = _requests(own, times)
     near = count.data >= _SAME_BLOCK * (single[count.row] + single[count.col] - count.data)
     linked = sparse.coo_matrix((np.ones(int(near.sum())), (count.row[near], count.col[near])), shape=count.shape)
     return np.asarray(csgraph.connected_components(linked, directed=False)[1], np.int64)
@@ -177,13 +225,13 @@ def _blocks(said: sparse.csr_matrix) -> NDArray[np.int64]:
 def _block_communities(shown: sparse.csr_matrix, account: NDArray[np.int64]) -> NDArray[np.int64]:
     """Community of each block; an account's n requests weigh 1 / sqrt(n) each, so that none dominates."""
     weight = 1.0 / np.sqrt(np.bincount(account, minlength=1)[account])
-    together = (shown.T @ sparse.diags(weight.astype(np.float32)) @ shown).tocoo()
+    together = _together(shown, weight.astype(np.float32))
     single = np.asarray(shown.T @ weight).ravel()
     keep = together.row < together.col
     left, right = together.row[keep], together.col[keep]
     lift = np.log2(together.data[keep] * weight.sum() / (single[left] * single[right]))
     strong = strongest(lift > 1.0, lift, _MOST_EDGES)
-    edges = np.column_stack([left[strong], right[strong]])
+    edges = np.column_stack([left[strong], right[strong]]).astype(np.int64)
     return leiden(edges, np.clip(lift[strong] - 1.0, 0.0, _MAX_BITS), np.ones(shown.shape[1], np.int64), _RESOLUTION)
 
 
@@ -219,22 +267,23 @@ def leiden(
     return np.array(found.membership, np.int64)
 
 
-def _parts(said: sparse.csr_matrix, community: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+def _parts(said: _Said, community: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """The community, or its parts where only turns of the language hold it together.
 
     What is common outside weighs nothing and is left out; phrases that stay are of one part where they meet in
     the matching requests at least half as often as chance has it. Two prompts that both say "in other words"
     hardly meet; interchangeable parts of one prompt do.
     """
-    own = said[:, community]
-    bits, matched = _bits(own)
+    own = said.rows[:, community]
+    bits, matched = _bits(own, said.times)
     kept = np.flatnonzero(bits > 0)
     if not matched.any() or kept.size < _MIN_PHRASES:
         return []
+    times = said.times[matched]
     inside = own[np.flatnonzero(matched)][:, kept]
-    count = (inside.T @ inside).tocoo()
-    single = np.asarray(inside.sum(axis=0)).ravel()
-    near = count.data * inside.shape[0] >= _MEET * single[count.row] * single[count.col]
+    count = _together(inside, times)
+    single = _requests(inside, times)
+    near = count.data * times.sum() >= _MEET * single[count.row] * single[count.col]
     linked = sparse.coo_matrix((np.ones(int(near.sum())), (count.row[near], count.col[near])), shape=count.shape)
     parts, part = csgraph.connected_components(linked, directed=False)
     if parts == 1:
@@ -242,47 +291,52 @@ def _parts(said: sparse.csr_matrix, community: NDArray[np.int64]) -> list[NDArra
     return [community[kept[part == one]] for one in range(parts) if int((part == one).sum()) >= _MIN_PHRASES]
 
 
-def _without_strangers(
-    said: sparse.csr_matrix, account: NDArray[np.int64], community: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _without_strangers(said: _Said, community: NDArray[np.int64]) -> NDArray[np.int64]:
     """The community without texts whose senders send nothing else of it.
 
     A fixed text of others (the exercise of a class) that shares a turn or two with the template is a block that
     makes its requests match by itself. Who sends interchangeable parts sends others of them too; who sends only
     this block, as all but a few of its senders do, is somebody else. A block of most senders is the template itself.
     """
-    own = said[:, community]
-    bits, matched = _bits(own)
-    rows = np.flatnonzero(matched)
-    inside, sender = own[rows].tocsc(), account[rows]
-    score = np.asarray(inside @ bits).ravel()
-    most, stays = distinct(sender).size / 2, np.ones(community.size, bool)
-    block = _blocks(own)
+    own = said.rows[:, community]
+    bits, matched = _bits(own, said.times)
+    block = _blocks(own, said.times)
     weight = np.bincount(block, weights=np.maximum(bits, 0.0))
-    for one in np.flatnonzero(weight >= MATCH_BITS).tolist():
-        columns = np.flatnonzero(block == one)
-        rests = score - np.asarray(inside[:, columns] @ bits[columns]).ravel() < MATCH_BITS
+    heavy = np.flatnonzero(weight >= MATCH_BITS).tolist()
+    if not heavy:
+        return community
+    among = matched[said.kind]
+    kind, sender = said.kind[among], said.account[among]
+    columns = own.tocsc()
+    score = np.asarray(own @ bits).ravel()
+    most, stays = distinct(sender).size / 2, np.ones(community.size, bool)
+    for one in heavy:
+        mine = np.flatnonzero(block == one)
+        rests = (score - np.asarray(columns[:, mine] @ bits[mine]).ravel() < MATCH_BITS)[kind]
         only = np.isin(distinct(sender[rests]), sender[~rests], invert=True)
         if 0 < only.size < most and only.mean() >= _STRANGERS:
-            stays[columns] = False
+            stays[mine] = False
     return community[stays]
 
 
-def _bits(own: sparse.csr_matrix) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _bits(own: sparse.csr_matrix, times: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Weigh phrases by the requests that hold several of them against all others, twice; and who matches."""
-    matched = np.asarray(own.sum(axis=1)).ravel() >= _MIN_PHRASES
-    bits = np.zeros(own.shape[1])
+    matched = np.diff(own.indptr) >= _MIN_PHRASES
+    every = _requests(own, times)
+    bits = np.zeros(own.shape[1], np.float32)
     for _ in range(2):
-        inside = np.asarray(own[matched].sum(axis=0)).ravel()
-        outside = np.asarray(own[~matched].sum(axis=0)).ravel()
-        bits = np.clip(np.log2((inside + 0.5) / (outside + 0.5)), -_MAX_BITS, _MAX_BITS) * _OVERLAP
+        inside = _requests(own, np.where(matched, times, np.float32(0)))
+        ratio = (inside.astype(np.float32) + 0.5) / ((every - inside).astype(np.float32) + 0.5)
+        bits = np.asarray(np.clip(np.log2(ratio), -_MAX_BITS, _MAX_BITS) * _OVERLAP, np.float32)
         matched = np.asarray(own @ bits).ravel() >= MATCH_BITS
         if not matched.any():
             break
     return bits, matched
 
 
-def _fit(said: sparse.csr_matrix, community: NDArray[np.int64], names: NDArray[np.int64]) -> Template | None:
+def _fit(said: _Said, community: NDArray[np.int64], names: NDArray[np.int64]) -> Template | None:
     """The template of a community of phrases, if any request matches it."""
-    bits, matched = _bits(said[:, community])
-    return Template(phrases=names[community], bits=bits, matched=np.flatnonzero(matched)) if matched.any() else None
+    bits, matched = _bits(said.rows[:, community], said.times)
+    if not matched.any():
+        return None
+    return Template(phrases=names[community], bits=bits.astype(np.float64), matched=np.flatnonzero(matched[said.kind]))

@@ -128,13 +128,13 @@ def pack(traits: Mapping[str, Any]) -> bytes:
 
 
 def unpack(packed: bytes) -> dict[str, Any]:
-    """What ``pack`` was given."""
+    """What ``pack`` was given; phrases as an array."""
     traits: dict[str, Any]
     traits, phrases = marshal.loads(packed)  # noqa: S302 - packed by this replay
     if phrases:
         codes = array("Q")
         codes.frombytes(phrases)
-        traits["ph"] = codes.tolist()
+        traits["ph"] = codes
     return traits
 
 

@@ -71,7 +71,7 @@ def test_blocks_are_the_connected_components_of_networkx() -> None:
             both = float((said[:, left] * said[:, right]).sum())
             if both >= templates._SAME_BLOCK * (sums[left] + sums[right] - both):
                 graph.add_edge(left, right)
-    blocks = templates._blocks(sparse.csr_matrix(said))
+    blocks = templates._blocks(sparse.csr_matrix(said), np.ones(60, np.float32))
     ours = {frozenset(np.flatnonzero(blocks == block).tolist()) for block in set(blocks.tolist())}
     assert ours == {frozenset(part) for part in nx.connected_components(graph)}
 

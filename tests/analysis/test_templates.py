@@ -54,5 +54,20 @@ def test_a_class_whose_exercise_shares_a_part_with_a_template_is_not_of_it(sends
     for request, (_, phrases) in enumerate(texts):
         said[request, phrases] = 1.0
     account = np.array([account for account, _ in texts], np.int64)
-    kept = templates._without_strangers(said.tocsr(), account, np.arange(44))
+    kept = templates._without_strangers(templates._Said.of(said.tocsr(), account), np.arange(44))
     assert kept.tolist() == [*range(32), *(exercise if taken else ())]
+
+
+@pytest.mark.parametrize(("requests", "texts"), [(1, 1), (2, 1), (60, 7), (60, 60)])
+def test_requests_that_show_the_same_are_looked_at_once_and_counted_as_often_as_they_came(
+    requests: int, texts: int
+) -> None:
+    rng = np.random.default_rng(requests + texts)
+    distinct = rng.random((texts, 12)) < 0.3
+    shown = distinct[rng.integers(0, texts, requests)]
+    said = templates._Said.of(sparse.csr_matrix(shown.astype(np.float32)), np.arange(requests))
+    folded = said.rows.toarray()
+    assert np.array_equal(folded[said.kind], shown)
+    assert len({row.tobytes() for row in folded}) == len(folded) == len({row.tobytes() for row in shown})
+    together = templates._together(said.rows, said.times).toarray()
+    assert np.array_equal(together, shown.astype(int).T @ shown.astype(int))
