@@ -98,6 +98,8 @@ class AnalysisWorker:
             return []
         found, self._held = list(self._held.values()), {}
         held = {view.verdict.cluster: view.verdict for view in self._standing.clusters(now_s)}
+        for verdict in found:  # all before any: one may have taken over another that is new, too
+            self._names.of(verdict, held.values())
         verdicts = []
         for verdict in found:
             named = self._named(verdict, held)

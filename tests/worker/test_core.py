@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -150,3 +151,18 @@ def test_an_account_of_the_key_store_is_described_by_its_first_event_one_of_the_
     worker.know([("listed", {"org": "o1"})])
     worker.take([event(1, 1.0, account="listed", org="o9"), event(2, 2.0, org="o2"), event(3, 3.0, org="o3")])
     assert analyzer.known == {"listed": {"org": "o1"}, "a": {"org": "o2", "seen": "r2"}}
+
+
+def test_a_cluster_that_was_merged_before_either_was_told_is_known_as_merged(analyzer: ScriptedAnalyzer) -> None:
+    """A log that is read from its beginning tells of both at once."""
+    table = StandingTable()
+    worker = worker_of(analyzer, table)
+    first = dataclasses.replace(say(), replaces=("c2",))
+    second = dataclasses.replace(say(members=("b", "c"), decided_at=4.0), cluster="c2")
+    analyzer.to_say = [first, second]
+    worker.tick(0.0)
+    older, younger = worker.publish(9.0)
+    assert older.replaces == (younger.cluster,)
+    view = table.cluster(younger.cluster, 9.0)
+    assert view is not None
+    assert (view.replaced_by, view.level) == (older.cluster, Level.NONE)
