@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -30,6 +30,11 @@ def _true_is_empty(value: object) -> object:
     return {} if value is True else value
 
 
+def _narrows(text: str, *, by_default: str = "any") -> Any:
+    """An entry of a match."""
+    return entry(text, by_default=by_default, why="what is not written does not narrow")
+
+
 class RefuseSpec(Strict):
     """A request that is not answered."""
 
@@ -43,38 +48,18 @@ class RefuseSpec(Strict):
 class MatchSpec(Strict):
     """Which requests are meant; every key given must hold, of a list any one."""
 
-    account: Texts | None = entry("Ids of accounts.", by_default="any", why="what is not written does not narrow")
-    organisation: Texts | None = entry(
-        "Ids of organisations.", by_default="any", why="what is not written does not narrow"
+    account: Texts | None = _narrows("Ids of accounts.")
+    organisation: Texts | None = _narrows("Ids of organisations.")
+    plan: Texts | None = _narrows("The account's own plan.")
+    country: Countries | None = _narrows(
+        "Where the call comes from if a trusted proxy tells, else the account's country; two capital letters."
     )
-    plan: Texts | None = entry("The account's own plan.", by_default="any", why="what is not written does not narrow")
-    country: Countries | None = entry(
-        "Where the call comes from if a trusted proxy tells, else the account's country; two capital letters.",
-        by_default="any",
-        why="what is not written does not narrow",
-    )
-    verified: bool | None = entry(
-        "Whether the organisation was verified.", by_default="either", why="what is not written does not narrow"
-    )
-    declared_use: Texts | None = entry(
-        "Declared uses, such as synthetic-data.", by_default="any", why="what is not written does not narrow"
-    )
-    model: Patterns | None = entry(
-        "Patterns of model names; case is ignored.", by_default="any", why="what is not written does not narrow"
-    )
-    route: Routes | None = entry(
-        "Routes, such as `openai.chat_completions`.", by_default="any", why="what is not written does not narrow"
-    )
-    address: Networks | None = entry(
-        "Address ranges of the client, such as `203.0.113.0/24`.",
-        by_default="any",
-        why="what is not written does not narrow",
-    )
-    level: Levels | None = entry(
-        "Levels of standing: `none`, `watch`, `suspect`, `confirmed`.",
-        by_default="any",
-        why="what is not written does not narrow",
-    )
+    verified: bool | None = _narrows("Whether the organisation was verified.", by_default="either")
+    declared_use: Texts | None = _narrows("Declared uses, such as synthetic-data.")
+    model: Patterns | None = _narrows("Patterns of model names; case is ignored.")
+    route: Routes | None = _narrows("Routes, such as `openai.chat_completions`.")
+    address: Networks | None = _narrows("Address ranges of the client, such as `203.0.113.0/24`.")
+    level: Levels | None = _narrows("Levels of standing: `none`, `watch`, `suspect`, `confirmed`.")
 
 
 class EffectSpec(Strict):
