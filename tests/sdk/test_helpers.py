@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from pydantic import BaseModel
 from gateway.demo.model import ModelServer
 from tests.live import live_gateway
 from tests.sdk.test_same_as_direct import ANTHROPIC_TOOLS, ASK, OPENAI_TOOLS, plain
+
+WITHIN_S = 30.0
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,11 +183,14 @@ async def test_fifty_async_streams_at_once_are_each_their_own(live: Live) -> Non
 def test_a_clients_own_timeout_leaves_and_its_retry_is_answered(tmp_path: Path) -> None:
     """Two requests reach the model server: the first is cancelled when the client gives it up."""
     with live_gateway(tmp_path, model=ModelServer()) as live:
-        with openai.OpenAI(base_url=f"{live.url}/v1", api_key="k", max_retries=1, timeout=0.5) as client:
+        with openai.OpenAI(base_url=f"{live.url}/v1", api_key="k", max_retries=1, timeout=1.0) as client:
             with pytest.raises(openai.APITimeoutError):
                 client.chat.completions.create(model="fault-hang-first-byte", messages=ASK)
+        deadline = time.monotonic() + WITHIN_S
+        while len(live.model.requests) < 2:  # the last one may still be on its way
+            assert time.monotonic() < deadline
         for received in live.model.requests:
-            assert received.ended.wait(1.0)
+            assert received.ended.wait(WITHIN_S)
             assert received.disconnected
         assert len(live.model.requests) == 2
     assert [event.outcome.value for event in live.events()] == ["disconnected", "disconnected"]
