@@ -8,6 +8,7 @@ Prints a table and writes every round's figures as JSON. See README.md for the m
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -45,6 +46,8 @@ def main() -> None:
     """Run the chosen scenarios and print what they found."""
     given = _arguments()
     size = scenarios.FULL if given.full else scenarios.QUICK
+    if given.drift_requests:
+        size = dataclasses.replace(size, drift_requests=given.drift_requests)
     chosen = (
         given.only.split(",") if given.only else [name for name in _SCENARIOS if name not in _FULL_ONLY or given.full]
     )
@@ -69,6 +72,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="longer rounds, more of them, two workers, memory drift")
     parser.add_argument("--only", default="", help=f"some of {','.join(_SCENARIOS)}")
     parser.add_argument("--litellm", type=Path, help="the litellm command of its own virtual environment")
+    parser.add_argument(
+        "--drift-requests", type=int, default=0, help="over how many `drift` looks, after a quarter more"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder for the figures")
     return parser.parse_args()
 

@@ -48,12 +48,9 @@ class Server:
         return _cpu_s(self.process.pid)
 
     def metric(self, name: str) -> float:
-        """A value without labels from ``/metrics``; 0 where it is not there."""
+        """A value from ``/metrics``, summed over its labels; 0 where it is not there."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=10) as page:
-            for line in page.read().decode().splitlines():
-                if line.startswith(f"{name} "):
-                    return float(line.split()[1])
-        return 0.0
+            return summed(page.read().decode(), name)
 
     def rss_bytes(self) -> int:
         """Resident memory of the process alone."""
@@ -74,6 +71,19 @@ def tree(pid: int) -> list[int]:
         for child in children:
             found += tree(int(child))
     return found
+
+
+def summed(page: str, name: str) -> float:
+    """The values of a metric on a page of Prometheus' text format, all labels together."""
+    lines = (line for line in page.splitlines() if line.startswith((f"{name} ", f"{name}{{")))
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def pin(server: Server, cpus: set[int]) -> None:
+    """Keep all threads of a server's processes on these processors; threads that they start later stay there too."""
+    for pid in tree(server.process.pid):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(task.name), cpus)
 
 
 def _cpu_s(pid: int) -> float:

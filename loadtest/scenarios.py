@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loadtest.load import Load, open_loop, probe, write_requests, wrk
+from loadtest.processes import pin
 from loadtest.rounds import CollapsedError, Rounds
 from loadtest.servers import bare_uvicorn, gateway, litellm, nginx_proxy, redis_server, static_upstream
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 PROMPT_CHARS = 2_000
 """A middling prompt of the traffic that gateways report: some 400 tokens."""
 BIG_PROMPT_CHARS = 1_000_000
+_WORKERS = 2
+_CALM_S = 0.5
+"""After which the requests that wrk cut off are over; until then a worker may not have told its last counts."""
 _STARVED_SHARE = 0.25
 """A server under closed-loop load that got less of a processor than this was starved by its neighbours."""
 
@@ -93,7 +98,11 @@ def _closed(
         _reject_errors(load)
         if spent["s"] < _STARVED_SHARE * load.seconds and server.name != "nginx":
             raise CollapsedError(f"got {spent['s'] / load.seconds:.0%} of a processor")
-        found = {"cpu_us": 1e6 * spent["s"] / load.requests, "requests_per_s": load.requests / load.seconds}
+        found = {
+            "cpu_us": 1e6 * spent["s"] / load.requests,
+            "requests_per_s": load.requests / load.seconds,
+            "requests": float(load.requests),
+        }
         if spent["children_s"]:
             found["analysis_cpu_us"] = 1e6 * spent["children_s"] / load.requests
         return found | (
@@ -178,29 +187,51 @@ def _probed(server: Server, seconds: float) -> Iterator[dict[str, float]]:
 
 
 def workers(bench: Bench) -> Rounds:
-    """One worker and two over the same Redis: requests a second, and CPU per request of all of them together.
+    """One worker and two over the same Redis: requests a second, CPU per request of all of them together, and how many of
+    the requests ``/metrics`` counted, which any one worker renders for all.
 
-    The load, the upstream and Redis need processors too: with two cores, what they take is missing from the second worker.
+    Where there are four processors or more, the gateway has two of them to itself. Where there are fewer, what the load, the
+    upstream and Redis take is missing from the second worker: then CPU per request says what one more processor would bring.
     """
     rounds = Rounds()
+    cpus = sorted(os.sched_getaffinity(0))
+    own, others = (set(cpus[:_WORKERS]), set(cpus[_WORKERS:])) if len(cpus) >= 2 * _WORKERS else (set(cpus), set(cpus))
     with ExitStack() as stack:
         upstream = stack.enter_context(static_upstream(bench.folder))
         redis = stack.enter_context(redis_server(bench.folder))
         servers = [
             stack.enter_context(gateway(bench.folder, upstream, redis, workers=count, name=f"{count}-worker"))
-            for count in (1, 2)
+            for count in (1, _WORKERS)
         ]
+        stack.callback(os.sched_setaffinity, 0, set(cpus))
+        os.sched_setaffinity(0, others)  # the load is started by this process
+        for server in (upstream, redis, *servers):
+            pin(server, own if server in servers else others)
         requests = write_requests(bench.folder / "workers", count=4_000, chars=PROMPT_CHARS)
         for server in servers:
             wrk(server, requests, seconds=2, connections=32)
         size = bench.size
-        rounds.take(
-            size.rounds, {server.name: _closed(server, requests, size.plain_s, redis, 32) for server in servers}
-        )
-    one, two = (rounds.median(server.name, "requests_per_s") for server in servers)
-    if one and two:
-        rounds.figures["2-worker"]["times_one_worker"] = [two / one]
+        rounds.take(size.rounds, {server.name: _counted(server, requests, size.plain_s, redis) for server in servers})
+    for figure, name in (("requests_per_s", "times_one_worker"), ("cpu_us", "times_its_cpu")):
+        ratio = rounds.ratio(servers[1].name, servers[0].name, figure)
+        if ratio:
+            rounds.figures[servers[1].name][name] = [ratio]
     return rounds
+
+
+def _counted(server: Server, requests: Path, seconds: float, redis: Server) -> Callable[[], Mapping[str, float]]:
+    """``_closed`` with many connections; ``counted_share`` is 1 where the metrics of all workers are summed."""
+    measured = _closed(server, requests, seconds, redis, 32)
+
+    def measure() -> Mapping[str, float]:
+        time.sleep(_CALM_S)
+        before = server.metric("distillguard_requests_total")
+        found = measured()
+        time.sleep(_CALM_S)
+        counted = server.metric("distillguard_requests_total") - before
+        return {**found, "counted_share": counted / found["requests"]}
+
+    return measure
 
 
 def drift(bench: Bench) -> Rounds:

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from loadtest.flame import WIDTH, draw, read_folded
+from loadtest.processes import summed
 from loadtest.rounds import MAX_REPEATS, CollapsedError, Rounds
 
 
@@ -66,3 +67,14 @@ def test_a_flame_graph_is_as_wide_as_its_samples_and_leaves_the_small_out() -> N
 
 def test_no_samples_make_an_empty_picture() -> None:
     assert ET.fromstring(draw(read_folded(""))).tag.endswith("svg")
+
+
+def test_a_metric_is_summed_over_its_labels_and_no_other_is_taken_for_it() -> None:
+    page = (
+        "# HELP r_total Requests.\n# TYPE r_total counter\n"
+        'r_total{route="a b",status="2xx"} 3.0\nr_total{route="c",status="4xx"} 1e+01\n'
+        'r_totals{route="c"} 100.0\nr_total_created 5.0\nplain_total 7.0\n'
+    )
+    assert summed(page, "r_total") == 13
+    assert summed(page, "plain_total") == 7
+    assert summed(page, "absent_total") == 0
