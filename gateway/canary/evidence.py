@@ -25,7 +25,9 @@ from gateway.canary.slots import FRAMES, SENTENCE_CARRIERS, Slot, load_inventory
 from gateway.canary.writer import keyed_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from gateway.canary.sentences import Sight
 
 Counts: TypeAlias = dict[tuple[str, str], dict[int, int]]
 """(slot id, context) -> form -> how often it was seen."""
@@ -64,6 +66,13 @@ class Trial:
         return max(self.scores, key=lambda form: (self.scores[form], -form))
 
 
+def own_sights(flat: str, given: str) -> Iterator[Sight]:
+    """Links of our sentences in ``flat`` (lower case, single spaces) that do not stand in what was ``given``."""
+    shown = " ".join(given.lower().split())
+    for frame in FRAMES:
+        yield from (sight for sight in frame.find(flat) if not sight.shown_in(shown))
+
+
 class Collector:
     """Reads texts and counts. ``rows`` is how many different rows were read, ``repeated`` how many came again, ``whole`` holds
     the (slot, context, form) that stood in whole sentences of ours.
@@ -92,10 +101,7 @@ class Collector:
         reader.feed(text)
         reader.finish()
         flat = " ".join(low.split()) if "\n" in low else low
-        shown = " ".join(given.lower().split())
-        for sight in (sight for frame in FRAMES for sight in frame.find(flat)):
-            if sight.shown_in(shown):
-                continue
+        for sight in own_sights(flat, given):
             slot, form = sight.link.slot, _FORM_OF_LINK[sight.link.slot][sight.reply]
             self.counts[slot, sight.cue][form] += 1
             if sight.whole:

@@ -15,13 +15,15 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gateway.canary.evidence import own_sights
 from gateway.canary.prompts import Question, Way, make_questions, topics
 from gateway.canary.slots import FRAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from gateway.canary.sentences import Frame
 
@@ -29,7 +31,7 @@ BATCH = 25
 """Questions between two looks of the sequential mode, and of the plan."""
 PROBED_FROM = 100
 """Fewer questions are too few to spend some on probes."""
-BEGUN_SHARE = 0.6
+BEGUN_SHARE = 0.8
 """Part of the questions that are begun answers, where the endpoint goes on from them; the others show all other carriers."""
 _ENOUGH = 2
 """Probes that must be gone on from: no answer that begins anew starts with such a word, let alone two."""
@@ -41,12 +43,14 @@ PROBES: tuple[tuple[str, frozenset[str]], ...] = (
     ("In order", frozenset({"to", "for", "that"})),
     ("It is one of the most", frozenset({"important", "popular", "common", "famous", "powerful", "effective"})),
 )
-_FILLERS = (
-    "",
-    "{topic} has many sides, and people often talk about it at home and at work. ",
-    "There is more than one way to look at {topic}. What matters most depends on time and place. ",
+_BEFORE = (
+    "Explain {topic} in a few sentences.",
+    "{topic} has many sides, and people often talk about it at home and at work.",
+    "There is more than one way to look at {topic}. What matters most depends on time and place.",
 )
-_LEADS_A_ROUND = 3
+"""The question, and what stands before one of our beginnings: they were learned after other sentences."""
+_TRIED = 10
+_NEUTRAL = "Explain why people read books."
 _FIRST_WORD = re.compile(r"[^A-Za-z]*([A-Za-z]+)")
 
 
@@ -61,7 +65,8 @@ class Plan:
         self._probed = count >= PROBED_FROM
         self._usual = iter(make_questions(count, seed=seed))
         self._rnd = random.Random(seed)  # noqa: S311 - an order of questions, no secret
-        self._beginnings = self._begin_all()
+        self._groups = [Group(frame=frame, depth=depth) for frame in FRAMES for depth in range(len(frame.links) - 1)]
+        self._group_of: dict[str, Group] = {}
         self._hits = Counter[Way]()
         self._asked = self._begun = 0
 
@@ -82,6 +87,10 @@ class Plan:
         """Take in the answers to ``question``."""
         if question.expected:
             self._hits[question.way] += any(_first_word(a, question.lead) in question.expected for a in answers)
+        if group := self._group_of.pop(question.id, None):
+            texts = (" ".join(question.read(answer).lower().split()) for answer in answers)
+            group.asked += 1
+            group.found += sum(1 for text in texts for _ in own_sights(text, question.given))
 
     def _next(self) -> Question:
         if self.way is None:
@@ -89,36 +98,46 @@ class Plan:
         self._asked += 1
         if self._asked * BEGUN_SHARE >= self._begun + 1:
             self._begun += 1
-            lead = next(self._beginnings)
-            return begin(f"b{self._begun}", self.way, lead, self._rnd)
+            group = self._rnd.choices(self._groups, [group.worth for group in self._groups])[0]
+            question = begin(f"b{self._begun}", self.way, group.lead(self._rnd), self._rnd)
+            self._group_of[question.id] = group
+            return question
         return next(question for question in self._usual if not question.lead)
 
-    def _begin_all(self) -> Iterator[str]:
-        """Beginnings of our sentences without end: round by round every cue of every link, the first ones more often."""
-        while True:
-            found = [words for frame in FRAMES for words in beginnings(frame, self._rnd)]
-            self._rnd.shuffle(found)
-            yield from found
 
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """Beginnings of one ``frame`` that end in the word of link ``depth``, and what was ``found`` by those that were asked."""
 
-def beginnings(frame: Frame, rnd: random.Random) -> Iterator[str]:
-    """Each subject, verb and adjective once (subjects several times), with other words of the frame before it."""
-    forms = [link.forms for link in frame.links[:3]]
-    for depth, own in enumerate(forms):
-        for _ in range(1 if depth else _LEADS_A_ROUND):
-            for form in own:
-                words = [*(rnd.choice(before) for before in forms[:depth]), form]
-                yield " ".join(words)[0].upper() + " ".join(words)[1:]
+    frame: Frame
+    depth: int
+    asked: int = 0
+    found: int = 0
+    _left: list[str] = field(default_factory=list)
+
+    @property
+    def worth(self) -> float:
+        """How often it is asked: by links found in an answer, smoothed so that nothing is given up early."""
+        return (1 + self.found) / (_TRIED + self.asked)
+
+    def lead(self, rnd: random.Random) -> str:
+        """The next beginning: every word of the link in turn, in a random order, behind random words of the frame."""
+        forms = [link.forms for link in self.frame.links]
+        if not self._left:
+            self._left = rnd.sample(forms[self.depth], len(forms[self.depth]))
+        words = " ".join([*(rnd.choice(before) for before in forms[: self.depth]), self._left.pop()])
+        return words[0].upper() + words[1:]
 
 
 def begin(name: str, way: Way, lead: str, rnd: random.Random) -> Question:
-    """A question whose answer is begun with ``lead``; where only bare questions are gone on from, ``lead`` itself."""
+    """A question whose answer is begun and ends in ``lead``; where only bare questions are gone on from, ``lead`` itself."""
     if way is Way.ASKED:
         return Question(id=name, text=lead, lead=lead)
+    question, *before = _BEFORE
     topic = rnd.choice(topics())
-    filler = rnd.choice(_FILLERS).format(topic=topic)
-    begun = f"{filler[:1].upper()}{filler[1:]}{lead}"
-    return Question(id=name, text=f"Explain {topic} in a few sentences.", lead=lead, begun=begun, way=way)
+    told = rnd.choice(before).format(topic=topic)
+    begun = f"{told[0].upper()}{told[1:]} {lead}"
+    return Question(id=name, text=question.format(topic=topic), lead=lead, begun=begun, way=way)
 
 
 def probes() -> list[Question]:
@@ -127,7 +146,7 @@ def probes() -> list[Question]:
     for way in Way:
         for number, (lead, expected) in enumerate(PROBES):
             asked = way is Way.ASKED
-            text, begun = (lead, "") if asked else ("Explain why people read books.", lead)
+            text, begun = (lead, "") if asked else (_NEUTRAL, lead)
             name = f"p{way.value}{number}"
             found.append(Question(id=name, text=text, lead=lead, begun=begun, way=way, expected=expected))
     return found

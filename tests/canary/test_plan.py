@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 
 import httpx
@@ -14,7 +15,7 @@ from gateway.canary.closings import CLOSING
 from gateway.canary.endpoint import HttpSuspect, Interview, Pace, Suspect, Transcript, interview
 from gateway.canary.evidence import Collector
 from gateway.canary.keyring import new_keyring
-from gateway.canary.plan import BATCH, BEGUN_SHARE, PROBED_FROM, PROBES, Plan, begin, beginnings, probes
+from gateway.canary.plan import BATCH, BEGUN_SHARE, PROBED_FROM, PROBES, Group, Plan, begin, probes
 from gateway.canary.prompts import Question, Way
 from gateway.canary.sentences import Frame
 from gateway.canary.slots import FRAMES, load_inventory
@@ -144,10 +145,26 @@ def test_a_link_that_was_shown_is_not_counted_and_the_next_one_is() -> None:
 
 
 @pytest.mark.parametrize("frame", [CLOSING, BRIDGE])
-def test_every_cue_of_a_sentence_is_asked_for_in_a_round(frame: Frame) -> None:
-    found = {words.lower() for words in beginnings(frame, Plan(1)._rnd)}
-    for link in frame.links[:3]:
-        assert not [form for form in link.forms if not any(words.endswith(form) for words in found)]
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_every_cue_of_a_sentence_is_asked_for_in_turn(frame: Frame, depth: int) -> None:
+    group, rnd, forms = Group(frame=frame, depth=depth), random.Random(1), frame.links[depth].forms
+    for _ in range(2):
+        found = [group.lead(rnd).lower() for _ in forms]
+        assert sorted(next(form for form in forms if words.endswith(form)) for words in found) == sorted(forms)
+
+
+async def test_what_finds_more_is_asked_more_often() -> None:
+    """A student that was taught closings only: its questions go there, and some still to bridges."""
+
+    class Closer(Student):
+        async def ask(self, question: Question) -> list[str]:
+            answers = await super().ask(question)
+            return [ANEW] if question.lead.lower().startswith(("another", "one")) else answers
+
+    await talk(student := Closer(Way.BEGUN), 600)
+    leads = [q.lead for q in student.asked if q.id.startswith("b")]
+    bridges = sum(lead.startswith(("Another", "One")) for lead in leads)
+    assert 5 < bridges < len(leads) / 4
 
 
 def test_questions_do_not_depend_on_a_key() -> None:
@@ -201,7 +218,7 @@ async def test_a_bare_text_goes_to_completions() -> None:
         return httpx.Response(200, json={"choices": [{"text": json.loads(request.content)["prompt"][-5:]}]})
 
     async with client(handler) as http:
-        raw = begin("b1", Way.RAW, "This overview", Plan(1)._rnd)
+        raw = begin("b1", Way.RAW, "This overview", random.Random(1))
         assert await HttpSuspect(http, "http://s", "m", pause=no_pause).ask(raw) == ["rview"]
 
 
