@@ -35,6 +35,7 @@ _IN_PATH = b"/-._%abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789
 """Of what a path may hold, what most are made of."""
 
 _LARGE = b"431 Request Header Fields Too Large"
+_BUSY = "overloaded_error"
 _VERSIONS = frozenset({"1.0", "1.1"})
 _READ = frozenset({b"host", b"expect", b"transfer-encoding"})
 """Fields that say how the request is received."""
@@ -62,9 +63,13 @@ class GatewayProtocol(HttpToolsProtocol):
     cycle: Cycle | None  # type: ignore[assignment]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first head."""
+        """Begin to wait for the first head; one connection too many is closed, so that upstreams can be reached."""
         super().connection_made(transport)
-        self._await_head()
+        if self.limit_concurrency is not None and len(self.connections) > self.limit_concurrency:
+            transport.write(_answer(b"503 Service Unavailable", "There are too many connections; try again.", _BUSY))
+            transport.close()
+        else:
+            self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more; whoever is being answered hears of it, and those that are queued behind."""
@@ -302,9 +307,9 @@ def _head_without_offer(parser: httptools.HttpRequestParser, url: bytes, headers
 _OFFER = frozenset({b"upgrade", b"http2-settings"})
 
 
-def _answer(status: bytes, message: str) -> bytes:
+def _answer(status: bytes, message: str, kind: str = "invalid_request_error") -> bytes:
     """A whole reply in a shape that OpenAI's and Anthropic's clients both read."""
-    error: dict[str, Any] = {"type": "invalid_request_error", "message": message, "param": None, "code": None}
+    error: dict[str, Any] = {"type": kind, "message": message, "param": None, "code": None}
     body = orjson.dumps({"type": "error", "error": error})
     return b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
         status,

@@ -11,9 +11,10 @@ import dataclasses
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,11 @@ log = logging.getLogger("gateway.server")
 
 _BACKLOG = 2048
 
+_FILES = 1_048_576
+"""Open files wanted; more than a worker can use. Each request under way takes two, and systems begin at 1,024."""
+_OWN_FILES = 128
+"""Kept for events, stores, the admin port."""
+
 _SAME_WISH_S = 1.0
 """Signals closer than this are one: a terminal, ``timeout`` and supervisors signal the group and the process too."""
 
@@ -57,6 +63,7 @@ def serve(settings: Settings, on_ready: Callable[[str, str], None] | None = None
     ``on_ready`` is told the URLs of the data and the admin port.
     """
     configure_logging(settings.log_level)
+    raise_file_limit()
     data, admin = listen(settings.host, settings.port), listen(settings.admin_bind, settings.admin_port)
     if settings.workers == 1:
         return _run(run_worker(settings, data, admin, on_ready))
@@ -64,6 +71,21 @@ def serve(settings: Settings, on_ready: Callable[[str, str], None] | None = None
         return supervise(
             settings.workers, lambda: _run(run_worker(settings, data, admin, None, workers_dir=Path(folder)))
         )
+
+
+def raise_file_limit() -> None:
+    """Take as many open files as this process may, as Go's programs do; where it may not, it serves with fewer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _most_connections() -> int:
+    """How many clients may be connected so that each can have a connection to an upstream too."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, ((_FILES if soft == resource.RLIM_INFINITY else soft) - _OWN_FILES) // 2)
 
 
 def _run(worker: Coroutine[Any, Any, int]) -> int:
@@ -160,6 +182,7 @@ def _config(app: object, settings: Settings, *, http: object, lifespan: str) -> 
         backlog=_BACKLOG,
         timeout_keep_alive=75,  # longer than load balancers keep idle connections (60 s), so that they close first
         timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s)),
+        limit_concurrency=_most_connections(),
     )
 
 

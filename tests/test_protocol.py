@@ -54,9 +54,10 @@ class Wire(asyncio.Transport):
         return b"".join(self.writes)
 
 
-def connect(app: ASGIApp) -> tuple[GatewayProtocol, Wire]:
-    config = uvicorn.Config(app, lifespan="off", ws="none", server_header=False, date_header=False, log_config=None)
-    state = ServerState()
+def connect(app: ASGIApp, state: ServerState | None = None, **more: Any) -> tuple[GatewayProtocol, Wire]:
+    options: dict[str, Any] = {"lifespan": "off", "ws": "none", "server_header": False, "date_header": False, **more}
+    config = uvicorn.Config(app, log_config=None, **options)
+    state = state or ServerState()
     protocol, wire = GatewayProtocol(config, state, {}, asyncio.get_running_loop()), Wire()
     protocol.connection_made(wire)
     return protocol, wire
@@ -307,3 +308,21 @@ async def test_a_busy_connection_is_not_idle() -> None:
     assert not wire.closed
     protocol.connection_lost(None)
     await turns()
+
+
+async def test_one_connection_too_many_is_told_and_closed_and_the_others_are_served() -> None:
+    state, app = ServerState(), answering(start(LENGTH_2), body(b"ok"))
+    connections = [connect(app, state, limit_concurrency=2) for _ in range(3)]
+    refused = connections[2][1]
+    assert refused.closed
+    assert refused.text.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert b"overloaded_error" in refused.text
+    for protocol, wire in connections[:2]:
+        protocol.data_received(GET)
+        await turns()
+        assert wire.text.endswith(b"ok")
+    for protocol, _ in connections:
+        protocol.connection_lost(None)
+    protocol, wire = connect(app, state, limit_concurrency=2)
+    assert not wire.closed
+    protocol.connection_lost(None)

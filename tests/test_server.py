@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway import server
 from gateway.demo.live import serve_in_thread
 from gateway.demo.model import ModelServer
 from gateway.events import list_segments, read_events
@@ -220,3 +222,18 @@ async def test_replies_do_not_wait_for_acknowledgements() -> None:
     transport.close()
     server.close()
     await server.wait_closed()
+
+
+def test_the_file_limit_is_raised_as_far_as_allowed_and_half_of_it_is_for_clients() -> None:
+    """A shell gives 1,024 files: 500 streams, and then no connection to the upstream."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = min(before[1] if before[1] != resource.RLIM_INFINITY else 1_048_576, 1_048_576)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, before[1]))
+        assert server._most_connections() == (1_024 - 128) // 2
+        server.raise_file_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (allowed, before[1])
+        server.raise_file_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (allowed, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
