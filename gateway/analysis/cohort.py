@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 NONE: Final = -1
 TYPES: Final = ("mail", "hour", "phone", "snet", "net", "ja4")
-"""Linkage traits: mail domain by country, hour of sign-up by age, telephone's country where it is not the
-account's, sign-up block, first exit block, TLS fingerprint by the program that it claims to be."""
+"""Linkage traits: mail domain by country, hour of sign-up by age, telephone's country where it is not the account's,
+sign-up block and first exit block by country (a small country has few carriers), TLS fingerprint by the program that
+it claims to be."""
 _HOUR_S: Final = 3_600
 _DAY_S: Final = 86_400
 _PRIOR: Final = 10.0
@@ -221,11 +222,11 @@ def _values(ts: float, known: Mapping[str, Any], shown: Mapping[str, Any]) -> li
     if "mail" in known:
         found.append(("mail", known["mail"], place))
     if known.get("phone") and known["phone"] != country:
-        found.append(("phone", hash_small(known["phone"]), 0))
+        found.append(("phone", hash_small(known["phone"]), place))
     if "snet" in known:
-        found.append(("snet", known["snet"], 0))
+        found.append(("snet", known["snet"], place))
     if "net" in shown:
-        found.append(("net", shown["net"], 0))
+        found.append(("net", shown["net"], place))
     if "ja4" in shown and "prog" in shown:
         found.append(("ja4", shown["ja4"], shown["prog"]))
     if "created" in known:

@@ -1,7 +1,8 @@
 """The grounds of a suspicion: what each family of evidence says about a group of accounts.
 
-*protocol*      one TLS fingerprint behind programs that do not share one; signatures and conversations of others
-*provenance*    what the sign-ups and exits have in common
+*protocol*      signatures and conversations of others; where those formed no group, the means: addresses, mail domains, one
+                TLS fingerprint behind programs that do not share one, averaged, because one service may explain them all
+*provenance*    how they signed up: hours, foreign telephones; and the means, where protocol is something else
 *coordination*  requests that do not follow the sun of the accounts' countries
 *content*       a template that is new and gathers unrelated holders faster than benign ones do
 *intent*        what the requests want besides their answers, ranked among all templates
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
     from gateway.analysis.config import AnalysisConfig
 
 PROVENANCE: Final = ("mail", "phone", "snet", "net", "hour")
-_ONE_PLACE: Final = frozenset({"mail", "snet", "net", "hour"})
-"""Traits whose values one place, course or event may explain."""
+_SERVICE: Final = ("mail", "snet", "net", "ja4")
+"""What one service explains together: a privacy gateway or a company's VPN gives its customers exits, a TLS client and often mail."""
+_ONE_PLACE: Final = frozenset({*_SERVICE, "hour"})
+"""Traits whose values one place, service, course or event may explain."""
 _CHANCE: Final = 0.1
 _ONE_FACTOR: Final = 3.0
 """The commonest value of a trait, however many show it, multiplies what the others say by no more."""
@@ -58,12 +61,12 @@ class Grounds:
         Anybody may send a text. Linkage evidence says that *some* of its senders are one operator; it stands for all
         of them where the text itself is new and gathers people as no benign one does (content), or where at least
         ``tied_share`` of the senders are tied to each other. Else thirty accounts that send a popular prompt
-        would condemn everybody who does. And texts and hours alone never suffice: a new benchmark that
-        many run by night is new, wants reasoning, and never sleeps.
+        would condemn everybody who does. And one thing in common never suffices beside a new text: a course explains the
+        hour of its people's sign-ups, a service, a company or a small country their means. Both must speak.
         """
         families = self.families
         if self.is_text:
-            linked = families["provenance"] * families["protocol"] >= config.family_e
+            linked = min(families["provenance"], families["protocol"]) >= config.family_e
             own = families.get("content", 0.0) >= config.family_e or self.tied >= config.tied_share
             if not (linked and own):
                 return False
@@ -157,16 +160,18 @@ def weigh(
 
 
 def combine(logs: Mapping[str, float], given: Mapping[str, float], config: AnalysisConfig) -> Grounds:
-    """Families and their product from the natural log e-values of the linkage traits (``logs``) and the
-    e-values of the other families (``given``). Families that the configuration silences count 1.
+    """Families and their product from the natural log e-values of the linkage traits (``logs``: telephone, hour, and any
+    of those that a service explains) and the e-values of the other families (``given``). Families that the
+    configuration silences count 1.
     """
     cap = config.family_cap
     hedged = {kind: evidence.hedge(value, cap) for kind, value in logs.items()}
     replay = given.get("replay")
-    address = evidence.average([hedged["snet"], hedged["net"]])
+    service = evidence.average([hedged[kind] for kind in _SERVICE if kind in hedged])
+    signed = evidence.product([hedged["phone"], hedged["hour"]])
     families = {
-        "protocol": hedged["ja4"] if replay is None else evidence.average([hedged["ja4"], min(cap, replay)]),
-        "provenance": min(cap, evidence.product([hedged["mail"], hedged["phone"], hedged["hour"], address])),
+        "protocol": service if replay is None else min(cap, replay),
+        "provenance": min(cap, signed if replay is None else signed * service),
         **{name: min(cap, value) for name, value in given.items() if name != "replay"},
     }
     families = {name: 1.0 if name in config.silenced else value for name, value in families.items()}

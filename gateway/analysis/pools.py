@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from gateway.analysis import evidence, graph, grounds, links
+from gateway.analysis import graph, grounds, links
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +39,6 @@ EVERY_S: Final = 6 * 3_600.0
 _WITHIN_DAYS: Final = (None, 7, 4, 2)
 """Groups looked at: all accounts that work every day, and the young ones among them: a pool is brought up in days."""
 _USED: Final = ("phone", "hour", "mail", "ja4")
-_NEUTRAL: Final = (*grounds.PROVENANCE, "ja4")
-_LN10: Final = float(np.log(10.0))
 
 
 class Pool(NamedTuple):
@@ -82,16 +80,9 @@ def _holds(accounts: Accounts, part: list[int], inside: NDArray[np.bool_], confi
 def _weigh(
     cohort: Cohort, holders: list[int], inside: NDArray[np.bool_], config: AnalysisConfig, **given: float
 ) -> grounds.Grounds:
-    """Grounds from what does not depend on the rhythm.
-
-    Customers of one privacy service share a mail domain *and* a client, and may be machines: mail and TLS
-    fingerprints are one family here, averaged; the time of sign-up and telephones are the other.
-    """
+    """Grounds from what does not depend on the rhythm."""
     logs = {kind: grounds.repeats(cohort, kind, holders, inside, config.benign_share) for kind in _USED}
-    service = evidence.average([evidence.hedge(logs[kind], config.family_cap) for kind in ("mail", "ja4")])
-    signed = {"phone": logs["phone"], "hour": logs["hour"]}
-    found = grounds.combine(dict.fromkeys(_NEUTRAL, 0.0) | signed, {**given, "protocol": service}, config)
-    return replace(found, details={**found.details, "mail": logs["mail"] / _LN10, "ja4": logs["ja4"] / _LN10})
+    return grounds.combine(logs, given, config)
 
 
 def _members(

@@ -112,9 +112,12 @@ class Population:
         return {self.add(lambda rng: f"{prompt} {words(rng, 8)}", since=day, per_day=2.0) for _ in range(count)}
 
     def campaign(self, count: int, day: float, parts: int = 1, share: float = 1.0) -> set[str]:
-        """One operator: a prompt (of interchangeable parts), mail domains from a pool, two clients for all programs."""
+        """One operator: a prompt (of interchangeable parts), mail domains from a pool, two clients for all programs, and
+        sign-ups in bursts.
+        """
         slots = [[words(self.rng, 8) for _ in range(parts)] for _ in range(3)]
         domains = [f"pool{self.seed}-{number}.example" for number in range(max(2, count // 6))]
+        bursts = [START - self.rng.uniform(1, 20) * DAY for _ in range(4)]
 
         def text(rng: Random) -> str:
             if rng.random() > share:
@@ -125,7 +128,8 @@ class Population:
         for _ in range(count):
             linked = {"email_domain": self.rng.choice(domains)} if self.rng.random() < 0.6 else {}
             client = {"ja4": f"ja4-op-{self.rng.randint(0, 1)}"} if self.rng.random() < 0.5 else {}
-            names.add(self.add(text, since=day + self.rng.random() * 0.5, per_day=6.0, **linked, **client))
+            burst = {"created_at": self.rng.choice(bursts)} if self.rng.random() < 0.5 else {}
+            names.add(self.add(text, since=day + self.rng.random() * 0.5, per_day=6.0, **linked, **client, **burst))
         return names
 
     def events(self) -> list[Event]:

@@ -21,7 +21,7 @@ def found(*, tied: float = 1.0, is_text: bool = True, **families: float) -> Grou
 
 
 def town(count: int, pool: int) -> Cohort:
-    """``count`` strangers, then ``pool`` accounts with two mail domains and two networks among them."""
+    """``count`` strangers, then ``pool`` accounts with two mail domains, networks and evenings of sign-up among them."""
     people = Cohort()
     for number in range(count):
         known = {"country": "DE", "mail": number % 7, "snet": 1_000 + number, "created": -86_400.0 * number}
@@ -31,7 +31,7 @@ def town(count: int, pool: int) -> Cohort:
             "country": "DE",
             "mail": 100 + number % 2,
             "snet": 200 + number % 2,
-            "created": -40.0 * 86_400.0 * number,
+            "created": -40.0 * 86_400.0 * (1 + number % 2),
         }
         people.see(float(count + number), f"p{number}", known, {"net": 300 + number, "ja4": 50, "prog": number % 5})
     return people
@@ -59,6 +59,40 @@ def test_a_pool_that_is_tied_among_itself_suffices_though_its_prompt_is_old() ->
 
 def test_a_new_prompt_that_many_programs_run_by_night_is_not_enough() -> None:
     assert not found(protocol=0.5, provenance=0.5, intent=1e3, coordination=1e3).suffice(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("family", "value", "enough"),
+    [("provenance", 7.9, False), ("provenance", 8.0, True), ("protocol", 7.9, False), ("protocol", 8.0, True)],
+)
+def test_a_course_or_a_service_alone_does_not_condemn_the_senders_of_a_new_text(
+    family: str, value: float, enough: bool
+) -> None:
+    assert found(**{family: value}, intent=1e3).suffice(CONFIG) is enough
+
+
+def test_a_privacy_service_explains_mail_exits_and_client_together() -> None:
+    people = Cohort()
+    for number in range(400):
+        known = {"country": "DE", "mail": number % 7, "snet": 1_000 + number, "created": -86_400.0 * number}
+        if number >= 340:  # two domains, two blocks, two clients in front of every program
+            known |= {"mail": 100 + number % 2, "snet": 200 + number % 2}
+        shown = {"net": known["snet"], "ja4": 50 + number % 2 if number >= 340 else number % 5, "prog": number % 5}
+        people.see(float(number), f"a{number}", known, shown)
+    users = weigh(people, list(range(340, 400)), content=4e3, intent=10.0, coordination=4e3)
+    assert users.families["protocol"] > CONFIG.family_e
+    assert users.families["provenance"] < CONFIG.family_e
+    assert not users.suffice(CONFIG)
+
+
+def test_the_carriers_of_a_small_country_are_not_rare_among_its_people() -> None:
+    people = Cohort()
+    for number in range(2_000):
+        country = "NZ" if number % 20 == 0 else "DE"
+        net = 7 + number % 3 if country == "NZ" else 1_000 + number
+        people.see(float(number), f"a{number}", {"country": country, "snet": net}, {"net": net})
+    few = list(range(0, 800, 20))
+    assert weigh(people, few, content=1.0).details["net"] < np.log10(CONFIG.family_e)
 
 
 @pytest.mark.parametrize(("tied", "content", "enough"), [(0.74, 1.0, False), (0.75, 1.0, True), (0.0, 8.0, True)])
