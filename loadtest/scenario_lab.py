@@ -29,6 +29,7 @@ from gateway.analysis.signatures import Signatures
 from gateway.analysis.traits import TraitExtractor
 from gateway.dialects import facts_of, find_route
 from gateway.types import Identity
+from loadtest.scenario_bad_days import BAD_DAYS
 from loadtest.scenario_campaigns import KINDS, recruit
 from loadtest.scenario_people import DAY_S, START_S, Actor, Ask, World, populate
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from gateway.types import Verdict
 
 _KEY: Final = b"scenario lab" * 3
+_EVERY: Final = (*KINDS, *BAD_DAYS)
 _CONTAINED: Final = 0.05
 _ENOUGH: Final = 20
 """Extraction requests that a day must hold to be called contained."""
@@ -102,7 +104,9 @@ def make(kind: str, seed: int, people: int, days: float) -> World:
     """The world of a scenario with everybody in it."""
     world = World(seed, days)
     populate(world, people)
-    for index, campaign in enumerate(KINDS[kind]):
+    if kind in BAD_DAYS:
+        BAD_DAYS[kind](world, round(60 * people / 1_000))
+    for index, campaign in enumerate(KINDS.get(kind, ())):
         recruit(world, campaign, f"k{index + 1}")
     return world
 
@@ -269,7 +273,7 @@ def table_row(score: Score) -> str:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kinds", nargs="*", choices=[[], *KINDS], metavar="KIND", help=", ".join(KINDS))
+    parser.add_argument("kinds", nargs="*", choices=[[], *_EVERY], metavar="KIND", help=", ".join(_EVERY))
     parser.add_argument("--seeds", type=int, default=1, help="how many worlds of each kind")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--people", type=int, default=1_000)
@@ -286,7 +290,7 @@ def main() -> None:
         print(
             "| scenario | seed | leak % | first h | contained h | recalled | purity % | benign touched |\n|---|---|---|---|---|---|---|---|"
         )
-    for kind in given.kinds or KINDS:
+    for kind in given.kinds or _EVERY:
         for seed in range(given.first_seed, given.first_seed + given.seeds):
             for score in run(kind, seed, given.people, given.days):
                 print(json.dumps(asdict(score)) if given.as_json else table_row(score), flush=True)
