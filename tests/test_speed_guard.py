@@ -36,8 +36,8 @@ from gateway.upstream.transport import Key, PooledTransport
 Ask: TypeAlias = Callable[..., Any]
 OURS = f"{os.sep}gateway{os.sep}"
 
-CALLS_PER_REQUEST = 740
-CALLS_PER_EVENT = 30
+CALLS_PER_REQUEST = 685
+CALLS_PER_EVENT = 24
 CALLS_PER_TEXT = 60
 EVENTS = 200
 PROMPT = " ".join(f"word{index % 97}" for index in range(350))
