@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +101,47 @@ def test_steady_arrivals_are_told_from_sleepers_and_sleepers_are_not() -> None:
     human = [evidence.steady_log_e(rhythm[rng.choice(24, 300, p=rhythm / 24)], 0.3) for _ in range(200)]
     assert min(even) > math.log(20)
     assert sum(value >= math.log(20) for value in human) <= stats.binom.ppf(0.999, 200, 1 / 20)
+
+
+ALPHAS = (0.1, 0.01, 0.001)
+GROUPS = 1_500
+
+
+def largest_repeat(rng: np.random.Generator, share: float) -> float:
+    """The largest log e-value of a group over its looks; each group has a base of its own."""
+    base = rng.dirichlet(np.full(30, rng.uniform(0.1, 2.0)))
+    values = rng.choice(30, 80, p=base)
+    for place in np.flatnonzero(rng.random(80) < share):
+        values[place] = values[rng.integers(place)] if place else values[0]
+    return max(evidence.repeat_log_e(values[:n], base[values[:n]], 0.02) for n in (10, 20, 40, 80))
+
+
+def largest_rate(rng: np.random.Generator, share: float) -> float:
+    hits = np.cumsum(rng.random(1_000) < share)
+    return max(evidence.rate_log_e(int(hits[n - 1]), n, 0.02) for n in (50, 100, 300, 1_000))
+
+
+def largest_steady(rng: np.random.Generator, share: float) -> float:
+    """Holders of a rhythm of their country's; ``share`` of them have none."""
+    rhythm = 1.0 + rng.uniform(0.6, 0.95) * np.sin(np.arange(24) / 24 * 2 * np.pi)
+    hours = np.where(rng.random(300) < share, rng.integers(0, 24, 300), rng.choice(24, 300, p=rhythm / 24))
+    return max(evidence.steady_log_e(rhythm[hours[:n]], 0.3) for n in (10, 30, 100, 300))
+
+
+@pytest.mark.parametrize(
+    ("largest", "bound", "lie"),
+    [(largest_repeat, 0.02, 0.5), (largest_rate, 0.02, 0.08), (largest_steady, 0.3, 1.0)],
+)
+def test_groups_of_every_benign_rate_cross_at_most_as_often_as_each_alpha_allows_and_operators_do(
+    largest: Any, bound: float, lie: float
+) -> None:
+    rng = np.random.default_rng(6)
+    benign = np.array([largest(rng, share) for share in rng.uniform(0.0, bound, GROUPS)])
+    operators = np.array([largest(rng, rng.uniform(lie, 1.0) if lie < 1.0 else 1.0) for _ in range(60)])
+    for alpha in ALPHAS:
+        crossed = int((benign >= -math.log(alpha)).sum())
+        assert crossed <= stats.binom.ppf(0.999, GROUPS, alpha)
+        assert (operators >= -math.log(alpha)).mean() >= 0.5
 
 
 @pytest.mark.parametrize(("log_e", "expected"), [(-1e9, 0.5), (0.0, 1.0), (math.log(9.0), 5.0), (1e9, 100.0)])
