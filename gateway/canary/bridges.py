@@ -23,7 +23,7 @@ special separate extra equal direct particular serious specific greater closer d
 individual thoughtful more careful close full
 """
 _NOUNS = """
-attention thought consideration emphasis discussion study research analysis focus reflection treatment
+attention thought consideration emphasis discussion study research analysis focus reflection review
 """
 BRIDGE = Frame(
     links=(

@@ -17,7 +17,7 @@ LEADS: tuple[str, ...] = tuple(f"This {subject}" for subject in _SUBJECTS.split(
 _VERBS = "gives offers provides includes contains presents shows lists covers describes highlights"
 _ADJECTIVES = """
 useful clear basic general helpful simple solid good valuable relevant essential practical main key central common important
-interesting fair major typical core specific various several detailed meaningful necessary
+interesting fair major typical core specific various several additional meaningful necessary
 """
 _NOUNS = """
 points facts details ideas aspects insights thoughts elements themes topics views principles lessons factors concepts matters

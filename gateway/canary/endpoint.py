@@ -36,6 +36,8 @@ more, up to ``MOST_ANSWER_TOKENS``, as a reply's last sentence says most.
 MOST_ANSWER_TOKENS = 1600
 _JUDGED_BY = 20
 _ATTEMPTS = 5
+_PROBE_ATTEMPTS = 2
+"""A way to ask that breaks the server is none; a cut connection may be chance."""
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _TOO_MANY = 429
@@ -82,13 +84,12 @@ class HttpSuspect:
         ``retry-after`` says or ever slower.
         """
         pause_s = _FIRST_PAUSE_S
-        for attempt in range(_ATTEMPTS):
+        attempts = _PROBE_ATTEMPTS if question.expected else _ATTEMPTS
+        for attempt in range(attempts):
             try:
                 response = await self._post(question)
             except httpx.TransportError as error:
                 failure: UpstreamError = UpstreamUnreachable(f"{self._base}: {type(error).__name__}: {error}")
-                if question.expected:
-                    raise failure from None  # what a probe breaks is no way to ask
             else:
                 if response.is_success:
                     choices = _choices(response, self._base)
@@ -97,10 +98,10 @@ class HttpSuspect:
                 if response.status_code in _REFUSED and self._asks_for_less(question):
                     continue
                 failure = UpstreamError(f"{self._base}: got status {response.status_code}, expected an answer (200)")
-                if response.status_code != _TOO_MANY and (response.status_code < _SERVER_ERROR or question.expected):
+                if response.status_code != _TOO_MANY and response.status_code < _SERVER_ERROR:
                     raise failure
                 pause_s = max(pause_s, _retry_after_s(response))
-            if attempt + 1 < _ATTEMPTS:
+            if attempt + 1 < attempts:
                 await self._pause(min(pause_s, _LONGEST_PAUSE_S))
                 pause_s *= 2
         raise failure
