@@ -44,9 +44,9 @@ class Column:
         self._codes: dict[int, int] = {}
         self._strata: dict[int, int] = {}
         self._pairs: dict[int, int] = {}
-        self.value = np.full(1_024, NONE, np.int32)
-        self.stratum = np.full(1_024, NONE, np.int32)
-        self.pair = np.full(1_024, NONE, np.int32)
+        self.value: NDArray[Any] = np.full(1_024, NONE, np.int32)
+        self.stratum: NDArray[Any] = np.full(1_024, NONE, np.int32)
+        self.pair: NDArray[Any] = np.full(1_024, NONE, np.int32)
         self.counted = np.zeros(1_024, bool)
 
     def put(self, account: int, value: int, stratum: int, *, counts: bool) -> None:
