@@ -83,8 +83,8 @@ def explain(
 ) -> None:  # fmt: skip
     """Why a request is decided as it is: every rule considered, which matched, what is charged and left.
 
-    The request is given by options, by --case, or by --event (a past one); options go over what those say. Balances and
-    the standing are looked up where there is state of a gateway, and nothing is charged.
+    The request is given by options, by --case, or by --event (a past one); options go over what those say. Balances, the
+    standing and what its keys say of the account are looked up where there is state of a gateway; nothing is charged.
     """
     if case is not None and event is not None:
         raise click.UsageError("got both --case and --event, expected one of the two.")
