@@ -8,7 +8,7 @@ from gateway.analysis.analyzer import Analyzer
 from gateway.analysis.signatures import Signatures
 from gateway.analysis.traits import TraitExtractor
 from gateway.types import Level, Verdict
-from tests.analysis.population import DAY, KEY, SMALL, START, Population, enforced, pass_round
+from tests.analysis.population import DAY, KEY, SMALL, START, Population, enforced, pass_round, words
 
 Town = tuple[Population, set[str], set[str]]
 Seen = tuple[Analyzer, list[Verdict]]
@@ -174,3 +174,17 @@ def test_a_victim_whose_conversation_a_pool_copies_is_not_enforced() -> None:
     analyzer, _ = people.run(events=events)
     assert enforced(analyzer) & pool
     assert victim not in enforced(analyzer)
+
+
+@pytest.mark.parametrize("common", ["hour", "means"])
+def test_strangers_of_one_course_or_of_one_country_who_send_a_new_text_are_left_alone(common: str) -> None:
+    people = Population(seed=31)
+    people.benign(250)
+    prompt = words(people.rng, 30)
+    for number in range(50):
+        shared = {
+            "hour": {"created_at": START + 1.5 * DAY + 3_600.0 * (number % 3)},
+            "means": {"address": f"10.1.{number % 4}.{number}", "ja4": f"ja4-service-{number % 3}"},
+        }[common]
+        people.add(lambda rng: f"{prompt} {words(rng, 8)}", since=2.2, per_day=4.0, **shared)
+    assert enforced(people.run()[0]) == set()
