@@ -203,11 +203,11 @@ def test_the_lowest_cap_the_longest_delay_and_any_withholding_count() -> None:
         "version: 1\nplans: {free: {max_output_tokens: 900, max_choices: 4, budgets: [{limit: 1/day}]}}\nrules:\n"
         "  - {name: a, then: {max_output_tokens: 1000, max_choices: 2, delay: 1s}}\n"
         "  - {name: b, then: {max_output_tokens: 800, drop_logprobs: true, delay: 250ms}}\n"
-        "standings: {suspect: {mark: true, hide_reasoning: true, carriers: [synonyms], max_choices: 3}}\n"
+        "standings: {suspect: {mark: true, hide_reasoning: true, carriers: [synonym], max_choices: 3}}\n"
     )
     plan = policies.decide(caller(), asks(), standing("suspect"), NOW)
     assert (plan.max_output_tokens, plan.max_choices, plan.delay_s) == (800, 2, 1.0)
-    assert (plan.drop_logprobs, plan.hide_reasoning, plan.mark, plan.carriers) == (True, True, True, ("synonyms",))
+    assert (plan.drop_logprobs, plan.hide_reasoning, plan.mark, plan.carriers) == (True, True, True, ("synonym",))
 
 
 def test_a_rule_may_put_an_organisation_on_another_plan() -> None:

@@ -43,12 +43,12 @@ def test_every_rule_says_why_it_did_not_match() -> None:
 
 def test_what_is_said_to_match_is_what_matches_for_every_kind_of_condition() -> None:
     rules = {
-        "who": "match: {account: a1}",
-        "where": "match: {address: 10.0.0.0/8}",
-        "half": "share: 50%",
-        "when": "if: hour < 12",
-        "what": "match: {route: openai.responses}",
-        "whose": "match: {organisation: o1, verified: true}",
+        "cue": "match: {account: a1}",
+        "bridge": "match: {address: 10.0.0.0/8}",
+        "closing": "share: 50%",
+        "order": "if: hour < 12",
+        "number": "match: {route: openai.responses}",
+        "synonym": "match: {organisation: o1, verified: true}",
     }
     lines = "".join(f"  - {{name: {name}, {rule}, then: {{carriers: [{name}]}}}}\n" for name, rule in rules.items())
     policies = policies_of(BASE + "rules:\n" + lines)
