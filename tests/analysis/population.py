@@ -128,7 +128,7 @@ class Population:
         for _ in range(count):
             linked = {"email_domain": self.rng.choice(domains)} if self.rng.random() < 0.6 else {}
             client = {"ja4": f"ja4-op-{self.rng.randint(0, 1)}"} if self.rng.random() < 0.5 else {}
-            burst = {"created_at": self.rng.choice(bursts)} if self.rng.random() < 0.5 else {}
+            burst: dict[str, Any] = {"created_at": self.rng.choice(bursts)} if self.rng.random() < 0.5 else {}
             names.add(self.add(text, since=day + self.rng.random() * 0.5, per_day=6.0, **linked, **client, **burst))
         return names
 

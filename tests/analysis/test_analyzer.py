@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -182,9 +183,8 @@ def test_strangers_of_one_course_or_of_one_country_who_send_a_new_text_are_left_
     people.benign(250)
     prompt = words(people.rng, 30)
     for number in range(50):
-        shared = {
-            "hour": {"created_at": START + 1.5 * DAY + 3_600.0 * (number % 3)},
-            "means": {"address": f"10.1.{number % 4}.{number}", "ja4": f"ja4-service-{number % 3}"},
-        }[common]
+        shared: dict[str, Any] = {"created_at": START + 1.5 * DAY + 3_600.0 * (number % 3)}
+        if common == "means":
+            shared = {"address": f"10.1.{number % 4}.{number}", "ja4": f"ja4-service-{number % 3}"}
         people.add(lambda rng: f"{prompt} {words(rng, 8)}", since=2.2, per_day=4.0, **shared)
     assert enforced(people.run()[0]) == set()

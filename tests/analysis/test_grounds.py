@@ -68,7 +68,9 @@ def test_a_new_prompt_that_many_programs_run_by_night_is_not_enough() -> None:
 def test_a_course_or_a_service_alone_does_not_condemn_the_senders_of_a_new_text(
     family: str, value: float, enough: bool
 ) -> None:
-    assert found(**{family: value}, intent=1e3).suffice(CONFIG) is enough
+    families = {**LOUD, family: value, "intent": 1e3}
+    loud = Grounds(families=families, combined=1e9, details={}, is_text=True)
+    assert loud.suffice(CONFIG) is enough
 
 
 def test_a_privacy_service_explains_mail_exits_and_client_together() -> None:
