@@ -240,7 +240,7 @@ def main() -> None:
     for name in ("as it is", *ROW_ATTACKS, *SET_ATTACKS, "all in a row"):
         worst, decoy, alive = 0.0, 1.0, Counter[str]()
         for seed, (version, texts) in enumerate(leaks):
-            evidence = Evidence(make_trials(read_texts(attack(name, texts, seed)).counts))
+            evidence = Evidence(make_trials(read_texts(attack(name, texts, seed))))
             p_value, tests = evidence.test(version.cluster_key("c0"))
             worst = max(worst, p_value)
             alive.update(test.carrier for test in tests if test.p_value < ALIVE)

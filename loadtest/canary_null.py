@@ -56,7 +56,7 @@ def main() -> int:
         collector = Collector()
         for text in texts:
             collector.read(text)
-        evidence = Evidence(make_trials(collector.counts))
+        evidence = Evidence(make_trials(collector))
         for index in range(each):
             key = hashlib.sha256(f"{options.seed}\n{name}\n{index}".encode()).digest()
             p_value, carriers = evidence.test(key)
