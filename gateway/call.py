@@ -1,7 +1,7 @@
 """One request through the guard: read, decide, let the app answer, meter, settle, write down.
 
 What it holds to: no byte of a reply waits for another (except that a reply's last bytes wait until its
-reservation is settled, so that the caller's next request finds its budget restored); nothing that the
+settlement is done or, with an idle Redis, written, so that the caller's next request finds its budget restored); nothing that the
 pipeline refuses reaches the app; every way out of ``Call.run`` ends in ``Pipeline.close``.
 """
 

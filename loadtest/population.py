@@ -8,8 +8,9 @@ after ``--before-days`` of customers alone and lasts for ``--days``.
 
 Customers have a rate of their own (log-normal: most are quiet, few are busy), a rhythm of day and night in their
 country, bursts, and texts of their own; some share a popular system prompt, as users of one coding agent do.
-Members of a campaign share payment methods and address blocks by halves, spread their load evenly over the day,
-and put questions of many kinds into one of a few phrasings that ask for the reasoning.
+Members of a campaign share payment methods and address blocks by halves, half signed up in batches of an hour, three in
+ten show a rented number of another country; they spread their load evenly over the day, and put questions of many kinds
+into one of a few phrasings that ask for the reasoning.
 
 ``--reported`` makes the size that was reported in June 2026: 25,000 accounts, 28.8 million requests in 45 days,
 beside five times as many customers. Use it through a pipe: nothing but the output needs room.
@@ -35,11 +36,13 @@ if TYPE_CHECKING:
 
 STARTS_AT = 1_780_000_000.0
 _DAY_S = 86_400.0
+_HOUR_S = 3_600.0
 BEFORE_DAYS = 2.0
 """Customers alone, before the campaign: a gateway that was put up before it."""
 _CUSTOMERS = 5
 """Customers for each member: vendors have far more; fewer would make a campaign's own traits common."""
 _COUNTRIES = (("DE", 1), ("US", -6), ("IN", 5), ("BR", -3), ("JP", 9), ("GB", 0))
+_RENTED = ("PH", "ID", "KE")
 _MODELS = ("gpt-4o-mini", "gpt-4o", "gpt-5-mini", "gpt-4.1-mini")
 _AGENTS = ("OpenAI/Python 1.109.1", "OpenAI/JS 6.8.1", "python-httpx/0.28.1", "okhttp/4.12.0")
 _OPENINGS = (
@@ -131,7 +134,8 @@ def make_accounts(size: Size) -> list[Account]:
     accounts = [_customer(index, rng, popular) for index in range(size.accounts)]
     blocks = [f"203.{rng.randrange(256)}.{rng.randrange(256)}" for _ in range(max(1, size.campaign_accounts // 15))]
     payments = [f"pm_{rng.getrandbits(40):010x}" for _ in range(max(1, size.campaign_accounts // 8))]
-    accounts += [_member(index, rng, size, blocks, payments) for index in range(size.campaign_accounts)]
+    batches = [size.campaign_at - rng.uniform(1, 20) * _DAY_S for _ in range(max(1, size.campaign_accounts // 15))]
+    accounts += [_member(index, rng, size, blocks, payments, batches) for index in range(size.campaign_accounts)]
     return accounts
 
 
@@ -175,12 +179,17 @@ def _customer(index: int, rng: random.Random, popular: list[str]) -> Account:
     )
 
 
-def _member(index: int, rng: random.Random, size: Size, blocks: list[str], payments: list[str]) -> Account:
+def _member(
+    index: int, rng: random.Random, size: Size, blocks: list[str], payments: list[str], batches: list[float]
+) -> Account:
     country, _ = rng.choice(_COUNTRIES)
     block = rng.choice(blocks)
-    row = _row(
-        f"m{index}", rng, size.campaign_at - rng.uniform(1, 20) * _DAY_S, country, f"{block}.{rng.randrange(1, 255)}"
-    )
+    created_at = size.campaign_at - rng.uniform(1, 20) * _DAY_S
+    if rng.random() < 0.5:  # noqa: PLR2004 - half are bought in batches
+        created_at = rng.choice(batches) + rng.random() * _HOUR_S
+    row = _row(f"m{index}", rng, created_at, country, f"{block}.{rng.randrange(1, 255)}")
+    if rng.random() < 0.3:  # noqa: PLR2004 - a share has rented numbers
+        row["phone_country"] = rng.choice(_RENTED)
     row["plan"] = "pro"
     if rng.random() < 0.5:  # noqa: PLR2004 - by halves
         row["payment"] = rng.choice(payments)

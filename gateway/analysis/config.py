@@ -43,7 +43,8 @@ class AnalysisConfig:
     """Share of the active account holders that show a conversation or signature of a stranger: in the benign
     part of the development logs 0.8 % (composed conversations collide there), signatures none."""
     horizon_s: float = 45 * 86_400.0
-    """Traits and members not seen for so long are forgotten: the length of the longest reported campaign."""
+    """Members and templates not seen for so long are forgotten, and of a log that is read again older events are not
+    entered: the length of the longest reported campaign. What is known of an account stays while the process does."""
     verdict_s: float = 14 * 86_400.0
     """A verdict expires so long after its evidence was last renewed."""
     tick_s: float = 1_800.0
@@ -52,9 +53,8 @@ class AnalysisConfig:
     """Event time between passes over everything."""
     min_entities: int = 8
     """Fewer independent account holders are never a group: a team, a class register, a family."""
-    max_accounts: int = 1_000_000
     phrase_slots_log2: int = 21
-    """Size of the table of phrases seen once; 28 bytes a slot."""
+    """Size of the table of phrases seen once; 16 bytes a slot."""
     exempt_uses: frozenset[str] = frozenset({"synthetic-data", "evaluation"})
     """Declared uses whose accounts never become members; the policy may name others."""
 
