@@ -47,7 +47,12 @@ class Process:
         command = [sys.executable, "-m", "gateway", "serve", "--policies", str(policies), "--port", str(port)]
         command += ["--admin-port", str(admin_port), "--state-dir", str(folder / "state"), *options]
         self.process = subprocess.Popen(
-            command, cwd=folder, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command,
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
 
     def until_ready(self) -> None:
@@ -75,8 +80,8 @@ def serving(folder: Path, *options: str, **environment: str) -> Iterator[Process
         process.until_ready()
         yield process
     finally:
-        if process.process.poll() is None:
-            process.process.kill()
+        if process.process.poll() is None:  # the workers too: one that hangs would keep the pipes open
+            os.killpg(process.process.pid, signal.SIGKILL)
             process.process.communicate()
 
 

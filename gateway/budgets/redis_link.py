@@ -159,7 +159,9 @@ class RedisLink:
         self._wire: Wire | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._scheduled = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._due = 0.0
+        """When the timer should fire. Kept here: uvloop gives a handle without ``when`` for a time within this ms."""
         self._late_once = False
         self._by_text = False
 
@@ -200,7 +202,7 @@ class RedisLink:
                 self._scheduled = True
                 loop.call_soon(self._flush)
         if self._timer is None:
-            self._timer = loop.call_at(call.deadline, self._expire)
+            self._look_at(loop, call.deadline)
         return call.future
 
     @property
@@ -253,13 +255,18 @@ class RedisLink:
         if words.startswith(("READONLY", "LOADING", "MASTERDOWN")) and wire is not None:
             wire.close(words)  # a primary that was demoted: connecting again finds the new one
 
+    def _look_at(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        self._due = due
+        self._timer = loop.call_at(due, self._expire)
+
     def _expire(self) -> None:
         """The oldest call's time is up, unless the loop was late: then replies may be here, only not read yet."""
         loop = asyncio.get_running_loop()
-        now, due = loop.time(), self._timer.when() if self._timer is not None else 0.0
-        if now - due > GRACE_S and not self._late_once:
+        now = loop.time()
+        late_s = now - self._due
+        if late_s > GRACE_S and not self._late_once:
             self._late_once = True
-            self._timer = loop.call_later(min(now - due, self._timeout_s) + GRACE_S, self._expire)
+            self._look_at(loop, now + min(late_s, self._timeout_s) + GRACE_S)
             return
         self._late_once = False
         self._timer = None
@@ -268,7 +275,7 @@ class RedisLink:
             if call.deadline <= now:
                 call.fail(f"no reply within {self._timeout_s * 1000:.0f} ms")
             elif not call.future.done():
-                self._timer = loop.call_at(call.deadline, self._expire)
+                self._look_at(loop, call.deadline)
                 break
         if waiting and waiting[0].deadline + OWED_S < now and self._wire is not None:
             self._wire.close("the server owes replies")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,28 @@ async def test_replies_find_their_callers_on_either_loop(redis_url: str) -> None
         replies = await asyncio.gather(*calls)
         assert replies == [[f"k{n}".encode(), b"x" * (n * 37)] for n in range(300)]
     await link.aclose()
+
+
+@pytest.mark.parametrize(
+    "anyio_backend", [("asyncio", {"use_uvloop": use}) for use in (False, True)], ids=["asyncio", "uvloop"]
+)
+async def test_every_call_to_a_frozen_server_ends_however_close_their_times_are() -> None:
+    """uvloop rounds timers to milliseconds; a call whose time was up within the same one was never looked at again."""
+    with running_redis() as server:
+        link = open_link(server.url, 0.02)
+        await link.ping()
+        server.freeze()
+        for _ in range(5):
+            calls = []
+            for number in range(40):
+                calls.append(asyncio.ensure_future(link.call(ECHO, [f"k{number}"], ["1"])))
+                turned_s = time.perf_counter()
+                while time.perf_counter() - turned_s < 0.0003:
+                    await asyncio.sleep(0)
+            async with asyncio.timeout(10):
+                replies = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(reply) for reply in replies} == {StoreError}
+        await link.aclose()
 
 
 async def test_a_call_is_sent_at_once_only_where_no_other_is_open(redis_url: str) -> None:
