@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("analysis",),
     ("standing",),
     ("exchange",),
-    ("pipeline", "observer"),
+    ("pipeline", "observer", "afterwards"),
     ("worker",),
     ("recording",),
     ("rooms",),

@@ -2,7 +2,7 @@
 
 What it holds to: no byte of a reply waits for another (except that a reply's last bytes wait until its
 settlement is done or, with an idle Redis, written, so that the caller's next request finds its budget restored); nothing that the
-pipeline refuses reaches the app; every way out of ``Call.run`` ends in ``Pipeline.close``.
+pipeline refuses reaches the app; every way out of ``Call.run`` ends in ``Rooms.end``.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ class Exchange:
     path: str
     started_at: float
     started_s: float
+    ended_s: float = 0.0
     route: Route | None = None
     pass_through: PassThrough | None = None
     identity: Identity | None = None
@@ -52,7 +53,6 @@ class Exchange:
     usage: Usage | None = None
     cost_microusd: int = 0
     settled: bool = False
-    closed: bool = False
 
     @property
     def rewrites(self) -> bool:

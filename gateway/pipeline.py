@@ -278,26 +278,20 @@ class Pipeline(Decider):
         if exchange.first_byte_s is None:
             exchange.first_byte_s = self.clock.monotonic() - exchange.started_s
 
-    async def close(self, exchange: Exchange) -> None:
-        """Settle if that is still to do, and write down what happened; once."""
-        await self.settle(exchange)
-        if exchange.closed:
+    def look(self, exchange: Exchange) -> None:
+        """What the analysis sees of a request that is over; nothing of an account that the policy exempts from it."""
+        if exchange.facts is None or exchange.identity is None:
             return
-        exchange.closed = True
-        exchange.traits = self._traits(exchange)
+        if self.policies.current.exempt_from_analysis(exchange.identity):
+            exchange.traits = None
+        elif exchange.traits is None:
+            exchange.traits = self.observer.traits(exchange.facts, exchange.identity, exchange.headers)
+
+    def write_down(self, exchange: Exchange) -> None:
+        """Say what happened, of a request that was looked at."""
         event = self.event(exchange)
         self.events.append(event)
         self.metrics.observe(event)
-
-    def _traits(self, exchange: Exchange) -> Mapping[str, JSON] | None:
-        """What the analysis sees of a request; nothing of an account that the policy exempts from it."""
-        if exchange.facts is None or exchange.identity is None:
-            return None
-        if self.policies.current.exempt_from_analysis(exchange.identity):
-            return None
-        if exchange.traits is not None:
-            return exchange.traits
-        return self.observer.traits(exchange.facts, exchange.identity, exchange.headers)
 
     def event(self, exchange: Exchange) -> Event:
         """What is written down of an exchange: no credential, no text, the address as a keyed hash."""
@@ -330,7 +324,7 @@ class Pipeline(Decider):
             usage=exchange.usage,
             cost_microusd=exchange.cost_microusd,
             first_byte_s=exchange.first_byte_s,
-            duration_s=self.clock.monotonic() - exchange.started_s,
+            duration_s=exchange.ended_s - exchange.started_s,
             degraded=grant.degraded if grant else False,
             policy=plan.policy if plan else "",
             traits=exchange.traits,

@@ -12,6 +12,7 @@ import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from gateway.afterwards import Afterwards
 from gateway.budgets import BudgetMetrics, Estimator, open_budgets, self_test
 from gateway.canary import Marker
 from gateway.clock import Clock, SystemClock
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from gateway.pipeline import Exchange
     from gateway.settings import Settings
+    from gateway.types import JSON
     from gateway.worker.elsewhere import SharedAnalysis
 
 log = logging.getLogger("gateway.rooms")
@@ -66,6 +68,8 @@ class Rooms:
         self._upstreams: dict[str, UpstreamSpec] = {}
         self.analysis: AnalysisChild | SharedAnalysis | None = None
         self.recorder: Recorder | None = None
+        self.over = Afterwards(self._look, self._write_down)
+        """What is over and was not written down yet."""
 
     @property
     def is_open(self) -> bool:
@@ -100,7 +104,7 @@ class Rooms:
             self._closing = stack.pop_all()
         self.metrics.watch("standing", self.standing.status)
         self.metrics.watch("budgets", self.budgets.status)
-        self.metrics.watch("events", self.events.status)
+        self.metrics.watch("events", self._events_status)
         log.info("ready", extra={"policy": self.policies.current.hash, "strict": self.identities.strict})
 
     def _start_analysis(self, stack: AsyncExitStack) -> None:
@@ -184,6 +188,7 @@ class Rooms:
                     await self._idle.wait()
         except TimeoutError:
             log.warning("calls still open at shutdown", extra={"calls": len(self._calls)})
+        self.over.flush()
         await closing.aclose()
 
     def begin(self, exchange: Exchange) -> None:
@@ -192,16 +197,36 @@ class Rooms:
         self.metrics.began()
 
     async def end(self, exchange: Exchange) -> None:
-        """A call is over: settle, write its event."""
+        """A call is over: settle, have it written down."""
         try:
-            await self.pipeline.close(exchange)
+            await self.pipeline.settle(exchange)
+        finally:
+            exchange.ended_s = self.clock.monotonic()
+            self.over.add(exchange)
+            self._calls.discard(exchange)
+            if self._idle is not None and not self._calls:
+                self._idle.set()
+
+    def _look(self, exchange: Exchange) -> None:
+        self.pipeline.look(exchange)
+
+    def _write_down(self, exchange: Exchange) -> None:
+        try:
+            self.pipeline.write_down(exchange)
             if self.recorder is not None:
                 self.recorder.record(exchange)
         finally:
-            self._calls.discard(exchange)
             self.metrics.ended()
-            if self._idle is not None and not self._calls:
-                self._idle.set()
+
+    async def flush(self) -> None:
+        """Write down what is over, and return when that is durable (see ``events.interface``)."""
+        self.over.flush()
+        await self.events.flush()
+
+    def _events_status(self) -> dict[str, JSON]:
+        """With all that is over written down: a page of metrics counts every reply that was given before it."""
+        self.over.flush()
+        return self.events.status()
 
     async def _tell_flows(self) -> None:
         """Tell the budgets every now and then what has flowed: what is charged if this process is killed."""

@@ -143,7 +143,8 @@ async def one(rooms: Rooms, headers: list[tuple[bytes, bytes]], body: bytes, ste
     steps.begin()
     await path.settle(exchange)
     steps.end("budgets: settle")
-    exchange.traits = step("traits", lambda: path._traits(exchange))  # noqa: SLF001 - its step
+    exchange.ended_s = path.clock.monotonic()
+    step("traits", lambda: path.look(exchange))
     told["event"] = step("event made", lambda: path.event(exchange))
     step("event written", lambda: path.events.append(told["event"]))
     step("metrics", lambda: path.metrics.observe(told["event"]))

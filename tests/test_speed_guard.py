@@ -171,6 +171,7 @@ async def ask(tmp_path: Path) -> AsyncIterator[Ask]:
         await caller.whole.wait()
         await asyncio.gather(*server.tasks)
         server.connection_lost(ConnectionResetError())
+        rooms.over.flush()
         assert caller.text.startswith(b"HTTP/1.1 200 ")
         return caller.text
 

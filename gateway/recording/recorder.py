@@ -94,7 +94,7 @@ class Recorder:
             self.dropped += 1
             return
         self._waiting_bytes += size
-        duration_s = self._clock.monotonic() - exchange.started_s
+        duration_s = exchange.ended_s - exchange.started_s
         self._waiting.append(_Waiting(exchange, duration_s, size))
         self._wake.set()
 

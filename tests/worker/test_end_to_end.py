@@ -82,7 +82,7 @@ class Gateway:
 
     async def work(self, session: Session) -> None:
         """What has been asked becomes events on the disk, and the worker reads them all."""
-        await self.rooms.events.flush()
+        await self.rooms.flush()
         await (read_all(session) if not self.settings.redis else read_stream(session))
         await session.standing.flush()
         await self.rooms.standing.refresh()
@@ -193,7 +193,7 @@ async def test_a_fresh_account_of_a_known_campaign_is_decided_as_marked_at_its_f
     assert gateway.rooms.standing.of(fresh, gateway.clock.now()).level is Level.NONE
     own = next(call for call in town.calls if call.account == fresh)
     assert await gateway.ask(own) == 200
-    await gateway.rooms.events.flush()
+    await gateway.rooms.flush()
     (event,) = [event for event in gateway.events() if event.account == fresh]
     (view,) = gateway.rooms.standing.enforced(gateway.clock.now())
     assert (event.level, event.cluster) == ("suspect", view.verdict.cluster)
@@ -225,7 +225,7 @@ async def test_without_an_analysis_callers_notice_nothing_and_standings_hold(gat
     assert before[Level.SUSPECT] >= 10
     assert {await gateway.ask(call) for call in town.calls[-60:]} == {200}
     assert standings(gateway, town.campaign) == before
-    await gateway.rooms.events.flush()
+    await gateway.rooms.flush()
     decided = {(event.account, event.level) for event in gateway.events() if event.ts >= town.calls[-60].ts}
     assert {account for account, level in decided if level == "suspect"} <= town.campaign
     assert "suspect" in {level for _, level in decided}
