@@ -68,6 +68,11 @@ def call(live: Live, number: int) -> None:
             return
 
 
+def nothing_is_held(live: Live) -> bool:
+    status = live.rooms.budgets.status()
+    return (status["open_reservations"], status["pending_settlements"]) == (0, 0)
+
+
 def slot(number: int) -> Charge:
     window = Window(algorithm=Algorithm.LEASE)
     budget = Budget(name="free/slots", subject=Subject.ACCOUNT, unit=Unit.CONCURRENCY, limit=50, window=window)
@@ -84,8 +89,7 @@ def test_after_a_storm_of_disconnects_nothing_is_held(tmp_path: Path, store: str
             list(pool.map(lambda number: call(live, number), range(CALLS)))
         eventually(lambda: live.rooms.status()["active_requests"] == 0)
         eventually(lambda: all(received.ended.is_set() for received in live.model.requests))
-        status = live.rooms.budgets.status()
-        assert (status["open_reservations"], status["pending_settlements"]) == (0, 0)
+        eventually(lambda: nothing_is_held(live))  # what a busy store did not take in time is settled a moment later
         assert asyncio.run(peek(live)) == [50] * 4
         reached = len(live.model.requests)
     if store == "memory":

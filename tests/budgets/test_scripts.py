@@ -106,13 +106,14 @@ async def test_a_bucket_stays_small(shared_redis: RedisServer, redis_url: str) -
 
 async def test_a_new_primary_named_by_sentinel_is_used(tmp_path: Path) -> None:
     of = charge(budget("b", 9, length_s=DAY_S))
-    with running_redis() as primary, running_redis("--replicaof", "127.0.0.1", str(primary.port)) as replica:
+    at_once = ("--repl-diskless-sync-delay", "0")  # by default a primary waits 5 s for more replicas
+    with running_redis(*at_once) as primary, running_redis("--replicaof", "127.0.0.1", str(primary.port)) as replica:
         config = tmp_path / "sentinel.conf"
         config.write_text(f"sentinel monitor main 127.0.0.1 {primary.port} 1\n")
         with running_redis(str(config), "--sentinel", first=True) as sentinel, primary.client() as one:
             store = RedisStore(open_link(f"redis+sentinel://127.0.0.1:{sentinel.port}/main", 5.0))
             assert (await store.reserve("r1", lines([of], requests(2)))).granted
-            assert one.wait(1, 5000) == 1
+            assert one.wait(1, 4_000) == 1
             _fail_over(primary, replica, sentinel)
             with pytest.raises(Exception, match="READONLY"):
                 await store.reserve("r2", lines([of], requests(2)))
