@@ -12,6 +12,7 @@ templates) are looked at once; which texts those are is kept in memory by their 
 from __future__ import annotations
 
 import re
+from array import array
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -25,7 +26,7 @@ RUN: Final = 4
 WINDOW_CHARS: Final = 320
 """Read from each end of a text: some fifty words, more than any published injected instruction's opening."""
 KEPT_TEXTS: Final = 512
-"""Texts whose looks are kept, some 3 kB each."""
+"""Texts whose looks are kept, some 2 kB each."""
 _MAX_WORDS: Final = 100_000
 _MAX_DIGITS: Final = 3
 """Longer numbers are too many to remember."""
@@ -51,14 +52,17 @@ _FOLD, _TOP = np.uint64(29), np.uint64(64 - BITS)
 
 
 class Look(NamedTuple):
-    """``phrases``: distinct, in the order of the text; not to be changed. ``wants``: bits of ``intent.KINDS``."""
+    """``phrases``: distinct, in the order of the text; not to be changed. ``wants``: bits of ``intent.KINDS``.
 
-    phrases: list[int]
+    They lie in one place of memory: a hundred numbers of their own took as long to be forgotten as to be made.
+    """
+
+    phrases: array[int]
     wants: int
 
 
-class _Codes(dict[str, int]):
-    """The code of each word: 56 bits of its keyed hash, above them the flags that ``intent`` has for it.
+class _Codes(dict[str, bytes]):
+    """The code of each word, little-endian: 56 bits of its keyed hash, above them the flags that ``intent`` has for it.
 
     Every number has the same hash. Words are remembered up to a bound; long numbers are not.
     """
@@ -66,10 +70,10 @@ class _Codes(dict[str, int]):
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def __missing__(self, word: str) -> int:
+    def __missing__(self, word: str) -> bytes:
         is_number = word[:1].isdigit()
-        code = keyed(self._key, "word", "#" if is_number else word) >> (BITS - _HASH_BITS) | 1
-        code |= intent.flags_of(word) << _HASH_BITS
+        number = keyed(self._key, "word", "#" if is_number else word) >> (BITS - _HASH_BITS) | 1
+        code = (number | intent.flags_of(word) << _HASH_BITS).to_bytes(8, "little")
         if not is_number or len(word) <= _MAX_DIGITS:
             if len(self) >= _MAX_WORDS:
                 self.clear()
@@ -102,28 +106,29 @@ class PhraseHasher:
             cut = len(words)
             words += _words(tail)[1:]
         if not words:
-            return Look([], intent.tags(head) | intent.tags(tail))
-        codes = np.array(list(map(self._codes.__getitem__, words)), "<u8")
-        wants = intent.wanted(words, codes.view(np.uint8)[7::8].tobytes()) | intent.tags(head) | intent.tags(tail)
-        codes &= _HASH
+            return Look(array("Q"), intent.tags(head) | intent.tags(tail))
+        packed = b"".join(map(self._codes.__getitem__, words))
+        wants = intent.wanted(words, packed[7::8]) | intent.tags(head) | intent.tags(tail)
+        codes = np.frombuffer(packed, "<u8") & _HASH
         if salt:
-            codes ^= np.uint64(self._codes[salt]) & _HASH
+            codes ^= np.frombuffer(self._codes[salt], "<u8") & _HASH
         runs = _runs(codes)
         if tail:
             del runs[max(cut - RUN + 1, 0) : cut]
-        return Look(list(dict.fromkeys(runs)), wants)
+        if len(set(runs)) < len(runs):
+            runs = array("Q", dict.fromkeys(runs))
+        return Look(runs, wants)
 
 
-def _runs(codes: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> list[int]:
+def _runs(codes: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> array[int]:
     """Hashes of each run of four words, in ``BITS`` bits: a polynomial in ``_MIX`` modulo 2**64, then mixed."""
     if codes.size < RUN:
-        return []
+        return array("Q")
     runs = np.correlate(codes, _POWERS)
     runs ^= runs >> _FOLD
     runs *= _MIX
     runs >>= _TOP
-    hashes: list[int] = runs.tolist()
-    return hashes
+    return array("Q", runs.tobytes())
 
 
 def _words(text: str) -> list[str]:

@@ -11,7 +11,7 @@ A request's traits (a missing key means that it did not show one):
 ``ja4`` ``prog``   TLS fingerprint; program: the user agent without its numbers
 ``par`` ``tool``   names and values of sampling parameters; names of the tools
 ``model``          model asked for
-``ph``             phrases of the two ends of the user's last text and of the system prompt
+``ph``             phrases of the two ends of the user's last text and of the system prompt (``array("Q")``)
 ``conv``           beginnings of the conversation up to an assistant's turn
 ``sig``            opaque reasoning signatures
 ``int``            bits of ``intent.KINDS``
@@ -20,6 +20,7 @@ A request's traits (a missing key means that it did not show one):
 from __future__ import annotations
 
 import re
+from array import array
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +37,7 @@ _NUMBERS = re.compile(r"[\d._]+")
 _PARAMETERS: Final = ("temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "presence_penalty",
                       "frequency_penalty", "n", "seed", "stop", "response_format", "reasoning_effort")  # fmt: skip
 _MAX_PHRASES: Final = 160
+_NONE: Final = array("Q")
 _MAX_SIGNATURES: Final = 8
 _PREFIX_CHARS: Final = 400
 _MEMO: Final = 50_000
@@ -90,7 +92,7 @@ class TraitExtractor:
 
     def _texts(self, texts: Sequence[TextPart], traits: dict[str, Any]) -> None:
         asked, told, turns, signatures = _parts(texts)
-        phrases: list[int] = []
+        phrases = _NONE
         if asked is not None:
             phrases, wants = self._phrases.of(asked)
             if wants:

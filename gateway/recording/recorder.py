@@ -230,7 +230,7 @@ class Recorder:
         exchange = waiting.exchange
         body = dict(exchange.facts.body) if exchange.facts is not None else {}
         row = self._row(waiting)
-        lines = {REQUESTS: orjson.dumps({**row, "body": self._sketcher.body(body)}, option=_OPTIONS)}
+        lines = {REQUESTS: orjson.dumps({**row, "body": self._sketcher.body(body)}, list, _OPTIONS)}
         sealer = self._sealer_now()
         if sealer is not None and exchange.plan is not None and exchange.plan.sample and exchange.facts is not None:
             standing = exchange.standing
