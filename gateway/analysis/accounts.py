@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gateway.analysis.renumbering import Renumbering
+
 
 class Accounts:
     """The accounts seen."""
@@ -40,6 +42,12 @@ class Accounts:
         if model is not None and model not in self.releases.settled:
             self.releases.note(ts, number, model, warm=warm)
         return number
+
+    def renumber(self, accounts: Renumbering) -> None:
+        """Forget accounts that do not stay."""
+        for store in (self.cohort, self.values, self.rhythm, self.releases):
+            store.renumber(accounts)
+        self._holders = None
 
     def begin_pass(self) -> None:
         """Forget what was found for the last pass: accounts may have come and holders may be one now."""

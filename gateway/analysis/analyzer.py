@@ -19,6 +19,7 @@ from gateway.analysis.clusters import Cluster, ClusterBook
 from gateway.analysis.config import MATCH_BITS, AnalysisConfig
 from gateway.analysis.dossiers import Dossiers
 from gateway.analysis.known import UNKNOWN, Known
+from gateway.analysis.renumbering import Renumbering
 from gateway.analysis.replays import ReplayBook
 from gateway.types import Level
 
@@ -124,8 +125,8 @@ class Analyzer:
         if now_s >= self.next_full_s:
             self.next_full_s = now_s + self.config.full_pass_s
             self.book.unmute()
-            self.found.forget(self.cohort.silent(now_s - self.config.horizon_s))
             self.dossiers.forget(now_s - self.config.horizon_s)
+            self._forget(now_s - max(self.config.horizon_s, _WINDOW_S))
         if self.book.kept >= self.looked_rows * _GROWTH + _FRESH:
             self._look(self.book.rows(), now_s)
             self.looked_rows = self.book.kept
@@ -137,6 +138,18 @@ class Analyzer:
             self._look_for_pools(now_s)
         self.found.merge()
         return self.found.verdicts(self.cohort.names, now_s)
+
+    def _forget(self, before_s: float, *, force: bool = False) -> None:
+        """Forget accounts and phrases that were silent since ``before_s``, everywhere; the others get new numbers."""
+        accounts = Renumbering.of(np.array(self.cohort.last_s) >= before_s)
+        phrases = self.book.silent_since(before_s)
+        if accounts.is_nobody_gone and phrases.is_nobody_gone and not force:
+            return
+        self.accounts.renumber(accounts)
+        self.book.renumber(accounts, phrases)
+        self.dossiers.renumber(accounts, phrases)
+        self.replays.renumber(accounts)
+        self.found.renumber(accounts)
 
     def clusters(self) -> list[dict[str, Any]]:
         """Every cluster that ever existed, as ``clusters.json`` has them."""

@@ -1,10 +1,10 @@
 """The book of phrases: which phrases more than one account says, and in which requests they meet.
 
 A phrase costs nothing until a second account says it: until then it is a tag in a fixed table that newer
-phrases overwrite. A phrase said twice gets a number for good. Requests that say numbered phrases are kept as
+phrases overwrite. A phrase said twice gets a number, until it has been silent for the horizon. Requests that say numbered phrases are kept as
 rows until they leave the window; everything else about them is forgotten.
 
-Memory: 16 bytes a slot of the table, 50 a number, 20 a kept request and 4 a phrase of it.
+Memory: 16 bytes a slot of the table, 60 a number, 20 a kept request and 4 a phrase of it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from gateway.analysis.renumbering import Renumbering
 from gateway.analysis.templates import Rows
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class PhraseBook:
         self.hashes: list[int] = []
         self.first_s = array("d")
         self._muted = np.zeros(1_024, bool)
+        self._heard_s = np.zeros(1_024)
         self._said = array("i")
         """Numbers said in the kept rows, row by row; and of each row how many, by whom, when, and what it wants."""
         self._lengths = array("i")
@@ -70,6 +72,7 @@ class PhraseBook:
                 tags, states = self._table.take(slots, 0).T
                 same, free = tags == codes, states < 0
         said = states[same > free].astype(np.int32)
+        self._heard_s[said] = ts
         row: NDArray[np.int32] = said[~self._muted[said]][:_ROW_PHRASES]
         if row.size > 1:
             self._said.frombytes(row.tobytes())
@@ -85,7 +88,9 @@ class PhraseBook:
         self.hashes.extend(codes.view(np.uint64).tolist())
         self.first_s.extend(array("d", [ts]) * slots.size)
         if len(self.hashes) > self._muted.size:
-            self._muted = np.concatenate([self._muted, np.zeros(max(slots.size, self._muted.size), bool)])
+            more = max(slots.size, self._muted.size)
+            self._muted = np.concatenate([self._muted, np.zeros(more, bool)])
+            self._heard_s = np.concatenate([self._heard_s, np.zeros(more)])
 
     def numbers_of(self, codes: Iterable[int]) -> dict[int, int]:
         """Number to hash, for those of the hashes that have a number."""
@@ -119,12 +124,29 @@ class PhraseBook:
         self._muted[:] = False
 
     def forget(self, before_s: float) -> None:
-        """Drop rows older than ``before_s``; numbers stay."""
+        """Drop rows older than ``before_s``; numbers stay until ``renumber``."""
         young = np.flatnonzero(np.array(self._times) >= before_s)
         gone = int(young[0]) if young.size else self.kept
         if gone:
             del self._said[: sum(self._lengths[:gone])]
             del self._lengths[:gone], self._accounts[:gone], self._times[:gone], self._wants[:gone]
+
+    def silent_since(self, before_s: float) -> Renumbering:
+        """Which numbers stay: phrases said since ``before_s``."""
+        return Renumbering.of(self._heard_s[: len(self.hashes)] >= before_s)
+
+    def renumber(self, accounts: Renumbering, phrases: Renumbering) -> None:
+        """Forget accounts and phrases that do not stay; their slots are free again. Rows must be of such that stay."""
+        state = self._table[:, _STATE]
+        first, numbered = state <= _FIRST, state >= 0
+        state[first] = _FIRST - accounts.place[_FIRST - state[first]]
+        state[numbered] = phrases.place[state[numbered]]
+        self._table[state == _NOBODY, _TAG] = 0  # ``GONE`` of either kind makes nobody's slot
+        self.hashes = [self.hashes[number] for number in phrases.kept.tolist()]
+        self.first_s = phrases.column(self.first_s)
+        self._muted, self._heard_s = phrases.room(self._muted, False), phrases.room(self._heard_s, 0.0)
+        self._said = array("i", phrases.new(np.array(self._said, np.int32)).tobytes())
+        self._accounts = array("i", accounts.new(np.array(self._accounts, np.int32)).tobytes())
 
     @property
     def kept(self) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gateway.analysis.cohort import Cohort
+    from gateway.analysis.renumbering import Renumbering
 
 BENIGN_MOVE: Final = 0.3
 """Share of a benign group that asks for a new model on its first day: up to 0.4 of products and 0.18 of all
@@ -79,6 +80,13 @@ class ReleaseBook:
             if number >= len(asked):
                 asked.extend(bytes(number + 1 - len(asked)))
             asked[number] = 1
+
+    def renumber(self, accounts: Renumbering) -> None:
+        """Forget accounts that do not stay."""
+        for model, asked in self._asked.items():
+            who = np.zeros(accounts.place.size, np.uint8)
+            who[: len(asked)] = np.frombuffer(asked, np.uint8)
+            self._asked[model] = bytearray(who[accounts.kept].tobytes())
 
     def releases(self) -> list[tuple[float, NDArray[np.int64]]]:
         """(time of release, accounts that asked within a day of it), in the order of release."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gateway.analysis.config import AnalysisConfig
+    from gateway.analysis.renumbering import Renumbering
 
 _SAME: Final = 0.5
 """Two groups are one cluster where half of the smaller one's accounts are in both."""
@@ -139,13 +140,12 @@ class ClusterBook:
         older.replaces = [*older.replaces, younger.name, *younger.replaces]
         younger.merged_into, younger.changed, older.changed = older.name, False, True
 
-    def forget(self, is_silent: Mapping[int, bool]) -> None:
-        """Drop members that were silent for the horizon from living clusters."""
-        for cluster in self.alive():
-            gone = [number for number in cluster.members if is_silent.get(number, False)]
-            for number in gone:
-                del cluster.members[number]
-                cluster.changed = True
+    def renumber(self, accounts: Renumbering) -> None:
+        """Members under their new numbers; who does not stay is a member no more, not even of a cluster that was merged."""
+        for cluster in self.every.values():
+            before = len(cluster.members)
+            cluster.members = accounts.keys(cluster.members)
+            cluster.changed |= len(cluster.members) < before and cluster.merged_into is None
 
     def verdicts(self, names: Sequence[str], now_s: float) -> list[Verdict]:
         """Verdicts on living clusters that changed or whose last one grows old."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gateway.analysis.holders import TIES, Holders
+from gateway.analysis.renumbering import Renumbering
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ TYPES: Final = ("mail", "hour", "phone", "snet", "net", "ja4")
 sign-up block and first exit block by country (a small country has few carriers), TLS fingerprint by the program that
 it claims to be."""
 _HOUR_S: Final = 3_600
+_LOW: Final = 0xFFFFFFFF
 _DAY_S: Final = 86_400
 _PRIOR: Final = 10.0
 """How many imagined accounts with the population's values a stratum starts with."""
@@ -70,6 +72,22 @@ class Column:
         counted = np.zeros(size, bool)
         counted[: self.counted.size] = self.counted
         self.counted = counted
+
+    def renumber(self, accounts: Renumbering, firsts: NDArray[np.bool_]) -> None:
+        """Forget accounts that do not stay, and values that only they showed; ``firsts`` flags who counts now."""
+        count = accounts.kept.size
+        value, stratum, pair = (accounts.room(getattr(self, name), NONE) for name in ("value", "stratum", "pair"))
+        codes = Renumbering.of_used(value[:count], len(self._codes))
+        strata = Renumbering.of_used(stratum[:count], len(self._strata))
+        pairs = Renumbering.of_used(pair[:count], len(self._pairs))
+        self._codes, self._strata = codes.values(self._codes), strata.values(self._strata)
+        self._pairs = {
+            int(codes.place[key >> 32]) << 32 | int(strata.place[key & _LOW]): number
+            for key, number in pairs.values(self._pairs).items()
+        }
+        self.value, self.stratum, self.pair = codes.new(value), strata.new(stratum), pairs.new(pair)
+        self.counted = np.zeros(value.size, bool)
+        self.counted[:count] = firsts & (value[:count] >= 0)
 
     def base(self, group: NDArray[np.int64], outside: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Probability of each group account's value for an account like it, from ``outside`` only.
@@ -190,9 +208,42 @@ class Cohort:
         last, first = np.array(self.last_s), np.array(self._firsts)
         return int(((last >= since_s) & (first > 0)).sum())
 
-    def silent(self, since_s: float) -> dict[int, bool]:
-        """Accounts without a request since ``since_s``."""
-        return dict.fromkeys(np.flatnonzero(np.array(self.last_s) < since_s).tolist(), True)
+    def renumber(self, accounts: Renumbering) -> None:
+        """Forget accounts that do not stay. Where the one that counted for its holder goes, the next one counts."""
+        self.names = [self.names[number] for number in accounts.kept.tolist()]
+        self.index = {name: number for number, name in enumerate(self.names)}
+        self.traits = [self.traits[number] for number in accounts.kept.tolist()]
+        for name in ("first_s", "last_s", "_firsts", "_hours"):
+            setattr(self, name, accounts.column(getattr(self, name)))
+        shown = {kind: {traits[kind] for traits in self.traits if kind in traits} for kind in (*TIES, "mail")}
+        self._holders.renumber(accounts, shown)
+        self._domains = {
+            mail: accounts.numbers(members) for mail, members in self._domains.items() if mail in shown["mail"]
+        }
+        self._count_firsts()
+        firsts = np.array(self._firsts) > 0
+        for column in self.columns.values():
+            column.renumber(accounts, firsts)
+        self._count_rhythm()
+
+    def _count_firsts(self) -> None:
+        """Let each holder that nobody counts for be counted by its first account."""
+        holder = self.holder_numbers()
+        counts = np.array(self._firsts, np.int8)
+        covered = np.zeros(holder.size, bool)
+        covered[holder[counts > 0]] = True
+        counts[np.flatnonzero((holder == np.arange(holder.size)) & ~covered)] = 1
+        self._firsts = array("b", counts.tobytes())
+
+    def _count_rhythm(self) -> None:
+        """Count each country awake again, from the accounts that there are."""
+        hours = np.array(self._hours, np.int64)
+        countries: dict[str, int] = {}
+        of = np.array([countries.setdefault(one.get("country", ""), len(countries)) for one in self.traits], np.int64)
+        awake = np.ones((len(countries), 24))
+        for hour in range(24):
+            awake[:, hour] += np.bincount(of[hours >> hour & 1 > 0], minlength=len(countries))
+        self._rhythm = dict(zip(countries, awake, strict=True))
 
     def holder_numbers(self) -> NDArray[np.int64]:
         """For each account, the number of the first account of its holder."""

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from gateway.analysis.renumbering import Renumbering
+
 _SAME: Final = 0.5
 _MOST_PHRASES: Final = 400
 """Phrases that a dossier is known by; what is common to a template is among the first."""
@@ -101,6 +103,16 @@ class Dossiers:
     def forget(self, before_s: float) -> None:
         """Drop templates not seen since ``before_s``."""
         for number in [number for number, one in self._every.items() if one.seen_s < before_s]:
-            for phrase in self._every.pop(number).phrases:
-                if self._by_phrase.get(phrase) == number:
-                    del self._by_phrase[phrase]
+            del self._every[number]
+        self._by_phrase = {phrase: number for phrase, number in self._by_phrase.items() if number in self._every}
+
+    def renumber(self, accounts: Renumbering, phrases: Renumbering) -> None:
+        """Forget accounts and phrases that do not stay; a template that nothing is left of is forgotten itself."""
+        for number, one in list(self._every.items()):
+            one.senders = accounts.keys(one.senders)
+            one.phrases = set(phrases.numbers(one.phrases))
+            if not one.senders or not one.phrases:
+                del self._every[number]
+        self._by_phrase = {
+            phrase: number for phrase, number in phrases.keys(self._by_phrase).items() if number in self._every
+        }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.analysis.cohort import Cohort
+    from gateway.analysis.renumbering import Renumbering
 
 _KINDS: Final = ("sig", "conv")
 
@@ -53,6 +54,18 @@ class ReplayBook:
             self._parents[number] = self._parents.get(up, up)
             number = up
         return number
+
+    def renumber(self, accounts: Renumbering) -> None:
+        """Forget accounts that do not stay; those that they linked stay linked. A code that only one of them had shown
+        is nobody's again.
+        """
+        nodes = sorted(number for number in {*self._parents, *self._parents.values()} if accounts.place[number] >= 0)
+        heads: dict[int, int] = {}
+        linked = {int(accounts.place[node]): heads.setdefault(self._find(node), node) for node in nodes}
+        self._parents = {node: int(accounts.place[head]) for node, head in linked.items()}
+        self._owner = accounts.values(self._owner)
+        self.linked_s = accounts.keys(self.linked_s)
+        self.shown = accounts.keys(self.shown)
 
     def groups(self, at_least: int) -> list[list[int]]:
         """Groups of linked accounts with that many members, each in the order in which it grew."""

@@ -17,6 +17,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from gateway.analysis.renumbering import Renumbering
+
 DAYS: Final = 62
 """Days kept of an account, counted from its first; longer than the longest campaign reported (45)."""
 MIN_REQUESTS: Final = 6
@@ -56,6 +58,11 @@ class Rhythm:
             day = hour // _DAY_HOURS - self._born[number]
             if 0 <= day < DAYS:
                 self._days[number] |= 1 << day
+
+    def renumber(self, accounts: Renumbering) -> None:
+        """Forget accounts that do not stay."""
+        for name in ("_born", "_hour", "_days", "_hours", "_requests"):
+            setattr(self, name, accounts.column(getattr(self, name)))
 
     def known(self) -> NDArray[np.bool_]:
         """Accounts of which enough was seen to speak of a rhythm."""

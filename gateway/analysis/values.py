@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from gateway.analysis.cohort import hash_small
+from gateway.analysis.renumbering import Renumbering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,6 +66,17 @@ class _Kind:
         self.account.append(number)
         self.code.append(code)
 
+    def renumber(self, accounts: Renumbering) -> None:
+        """Forget accounts that do not stay, and values that only they showed."""
+        owner, code = np.array(self.account, np.int32), np.array(self.code, np.int32)
+        stays = accounts.place[owner] >= 0
+        owner, code = accounts.new(owner[stays]), code[stays]
+        codes = Renumbering.of_used(code, len(self.codes))
+        self.account, self.code = array("i", owner.tobytes()), array("i", codes.new(code).tobytes())
+        self.codes = codes.values(self.codes)
+        self.more = {number: codes.numbers(others) for number, others in accounts.keys(self.more).items()}
+        self.first = array("i", codes.new(np.array(accounts.column(self.first), np.int32)).tobytes())
+
 
 class ValueBook:
     """Linkage values of all accounts, by the cohort's numbers."""
@@ -98,6 +110,12 @@ class ValueBook:
             self._kinds["net"].add(number, net)
         if ja4:
             self._kinds["ja4"].add(number, ja4)
+
+    def renumber(self, accounts: Renumbering) -> None:
+        """Forget accounts that do not stay."""
+        for kind in self._kinds.values():
+            kind.renumber(accounts)
+        self._last = accounts.column(self._last)
 
     def pairs(self, kind: str) -> Pairs:
         """All pairs of a kind, in the order in which they were shown."""
