@@ -43,7 +43,9 @@ class Holders:
         node = values.get(value)
         if node is None:
             node = values[value] = self._new()
-        self._up[self.of(number)] = self._root(node)
+        mine, theirs = self.of(number), self._root(node)
+        self._up[mine] = theirs
+        self._counted[theirs] |= self._counted[mine]
 
     def of(self, number: int) -> int:
         """What stands for everybody who openly belongs together with the account; it may change with later ties."""

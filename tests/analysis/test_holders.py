@@ -48,6 +48,17 @@ def test_only_the_first_of_a_holder_is_first() -> None:
     assert [holders.is_first(number) for number in (0, 1, 2, 0, 2)] == [True, False, True, False, False]
 
 
+def test_a_known_organisations_new_card_and_address_do_not_make_it_count_again() -> None:
+    holders = Holders()
+    for number in range(3):
+        holders.enter()
+        holders.tie(number, "org", 1)
+        holders.tie(number, "pay", 100 + number)
+        holders.tie(number, "sip", 200 + number)
+        assert holders.is_first(number) is (number == 0)
+    assert len({holders.of(number) for number in range(3)}) == 1
+
+
 def test_what_the_directory_does_not_say_is_not_there() -> None:
     known = Known({"country": "", "mail": 7, "plan": "pro", "verified": True})
     assert dict(known) == {"country": "", "mail": 7}
