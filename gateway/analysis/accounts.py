@@ -43,6 +43,11 @@ class Accounts:
             self.releases.note(ts, number, model, warm=warm)
         return number
 
+    def learn(self, number: int, known: Mapping[str, Any]) -> None:
+        """Take over what the directory says by now of an account that has been seen."""
+        self.cohort.learn(number, known)
+        self.values.learn(number, known)
+
     def renumber(self, accounts: Renumbering) -> None:
         """Forget accounts that do not stay."""
         for store in (self.cohort, self.values, self.rhythm, self.releases):

@@ -83,16 +83,32 @@ class Analyzer:
         self.found.config = self.config
 
     def know(self, account: str, traits: Mapping[str, Any]) -> None:
-        """Enter an account's directory traits (``traits.of_account``), before its first request counts."""
-        self._known[account] = Known(traits)
+        """Enter an account's directory traits (``TraitExtractor.account``); of one that was seen, what is new of them."""
+        known = Known(traits)
+        if known != self._known.get(account):
+            self._known[account] = known
+            self._learn(account, known)
+
+    def _learn(self, account: str, known: Known) -> None:
+        number = self.cohort.index.get(account)
+        if number is not None and known != self.cohort.traits[number]:
+            self.accounts.learn(number, known)
+            if self._is_exempt(number):
+                self.found.leave(number)
 
     def knows(self, account: str) -> bool:
         """Whether the account has directory traits."""
         return account in self._known
 
-    def observe(self, ts: float, account: str, traits: Mapping[str, Any]) -> None:
-        """Enter one answered request of ``account`` at ``ts`` with its traits (``traits.extract``)."""
-        number = self.accounts.see(ts, account, self._known.get(account, UNKNOWN), traits, warm=self._is_new(ts))
+    def observe(self, ts: float, account: str, traits: Mapping[str, Any], described: Known | None = None) -> None:
+        """Enter one answered request of ``account`` at ``ts`` with its traits (``traits.extract``).
+
+        ``described``: what the request itself says of an account that no directory names.
+        """
+        if described is not None:
+            self._learn(account, described)
+        known = self._known.get(account, described or UNKNOWN)
+        number = self.accounts.see(ts, account, known, traits, warm=self._is_new(ts))
         self.replays.note(ts, number, traits, self.cohort)
         phrases = traits.get("ph")
         if not phrases:

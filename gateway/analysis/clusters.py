@@ -110,6 +110,12 @@ class ClusterBook:
                 cluster.members[number] = now_s
                 cluster.changed = True
 
+    def leave(self, number: int) -> None:
+        """Let an account that has become exempt be a member of nothing."""
+        for cluster in self.alive():
+            if cluster.members.pop(number, None) is not None:
+                cluster.changed = True
+
     def sign(self, cluster: Cluster, bits: Mapping[int, float]) -> None:
         """Set a cluster's signature; a phrase belongs to the cluster that had it first."""
         for phrase in cluster.bits:

@@ -147,8 +147,11 @@ class Cohort:
         return number
 
     def _join(self, number: int, known: Mapping[str, Any]) -> None:
-        """Unite the account with those it openly belongs to."""
+        """Give the account a place and unite it with those it openly belongs to."""
         self._holders.enter()
+        self._tie(number, known)
+
+    def _tie(self, number: int, known: Mapping[str, Any]) -> None:
         for kind in TIES:
             if kind in known:
                 self._holders.tie(number, kind, known[kind])
@@ -159,6 +162,24 @@ class Cohort:
             if self._is_office(members):
                 for member in members[-_OPEN_DOMAIN_MIN:]:
                     self._holders.tie(member, "mail", mail)
+
+    def learn(self, number: int, known: Mapping[str, Any]) -> None:
+        """Take over what the directory says of an account by now. What tied it ties it still, and a value that the
+        directory does not name any more is kept; if it counted as a holder of its own, it still does.
+        """
+        before = self.traits[number]
+        self._count_hours(number, -1.0)
+        self.traits[number] = known
+        self._count_hours(number, 1.0)
+        if "mail" in before:
+            self._domains[before["mail"]].remove(number)
+        self._tie(number, known)
+        for kind, value, stratum in _values(self.first_s[number], known, {}):
+            self.columns[kind].put(number, value, stratum, counts=bool(self._firsts[number]))
+
+    def _count_hours(self, number: int, by: float) -> None:
+        rhythm = self._rhythm.setdefault(self.traits[number].get("country", ""), np.ones(24))
+        rhythm += by * np.array([self._hours[number] >> hour & 1 for hour in range(24)])
 
     def _is_office(self, members: list[int]) -> bool:
         """A mail domain of one place: most of its accounts are of one country and sign up from one block."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,12 @@ class Known(Mapping[str, Any]):
             raise KeyError(name)
         return value
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same."""
+        return isinstance(other, Known) and _all(self) == _all(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of any mapping
+
     def __iter__(self) -> Iterator[str]:
         """What it says something of."""
         return (name for name in Known.__slots__ if getattr(self, name) is not None)
@@ -39,5 +46,6 @@ class Known(Mapping[str, Any]):
         return sum(1 for _ in self)
 
 
-UNKNOWN = Known({})
+_all: Final = attrgetter(*Known.__slots__)
+UNKNOWN: Final = Known({})
 """An account that no directory names."""

@@ -99,8 +99,7 @@ class ValueBook:
             last.append(_NEVER)
             for kind in self._kinds.values():
                 kind.first.append(-1)
-            for name, value in _of_directory(known):
-                self._kinds[name].add(number, value)
+            self.learn(number, known)
         net, ja4 = shown.get("net", 0), shown.get("ja4", 0)
         mark = hash((net, ja4))
         if mark == last[number]:
@@ -110,6 +109,11 @@ class ValueBook:
             self._kinds["net"].add(number, net)
         if ja4:
             self._kinds["ja4"].add(number, ja4)
+
+    def learn(self, number: int, known: Mapping[str, Any]) -> None:
+        """Enter what the directory says of an account by now; what it said before stays."""
+        for name, value in _of_directory(known):
+            self._kinds[name].add(number, value)
 
     def renumber(self, accounts: Renumbering) -> None:
         """Forget accounts that do not stay."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.analysis.analyzer import Analyzer
+    from gateway.analysis.known import Known
     from gateway.standing import StandingTable
     from gateway.types import JSON, Event, Verdict
 
@@ -42,10 +43,8 @@ class State:
 class AnalysisWorker:
     """One analyzer and its table of standings. ``take`` may run in a thread; ``publish`` belongs to the event loop."""
 
-    def __init__(
-        self, state: State, standing: StandingTable, describe: Callable[[Event], Mapping[str, JSON]] | None = None
-    ) -> None:
-        """``describe`` gives the traits of an account that no directory knows, from its first event."""
+    def __init__(self, state: State, standing: StandingTable, describe: Callable[[Event], Known] | None = None) -> None:
+        """``describe`` gives what an event says of an account that no directory knows."""
         self.analyzer = state.analyzer
         self._describe = describe
         self.observed = state.observed
@@ -74,9 +73,10 @@ class AnalysisWorker:
                 continue
             self._seen[event.id] = None
             self.tick(event.ts)
+            described = None
             if self._describe is not None and not self.analyzer.knows(event.account):
-                self.analyzer.know(event.account, self._describe(event))
-            self.analyzer.observe(event.ts, event.account, event.traits)
+                described = self._describe(event)
+            self.analyzer.observe(event.ts, event.account, event.traits, described)
             self.observed += 1
             self.last_event_s = max(self.last_event_s, event.ts)
         while len(self._seen) > SEEN_EVENTS:

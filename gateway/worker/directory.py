@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from gateway.analysis.known import Known
 from gateway.analysis.traits import TraitExtractor
 from gateway.errors import FileErrors
 from gateway.identity.accounts_file import account_rows, signature
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from gateway.types import JSON, Event
 
+_DESCRIBED = 4_096
+"""Pairs of organisation and country remembered: most requests are of one seen before."""
 _log = logging.getLogger(__name__)
 
 
@@ -25,14 +29,18 @@ class AccountTraits:
         self._path = path
         self._extractor = TraitExtractor(key)
         self._signature: object = None
+        self._described = lru_cache(maxsize=_DESCRIBED)(self._describe)
 
     def changed(self) -> bool:
         """Whether the file is another than the one read last."""
         return self._path is not None and signature(self._path) != self._signature
 
-    def of_event(self, event: Event) -> Mapping[str, JSON]:
-        """Traits of an account that the file does not name: what its key says of it (``keys create --org``)."""
-        return self._extractor.account({"org": event.org, "plan": event.plan, "country": event.country})
+    def of_event(self, event: Event) -> Known:
+        """What is known of an account that the file does not name: what its key says of it (``keys create --org``)."""
+        return self._described(event.org, event.country)
+
+    def _describe(self, org: str | None, country: str | None) -> Known:
+        return Known(self._extractor.account({"org": org, "country": country}))
 
     def read(self) -> Iterator[tuple[str, Mapping[str, JSON]]]:
         """Each account and its traits. A file that cannot be read to its end is logged; its first rows count."""

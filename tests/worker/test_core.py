@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.analysis.known import Known
 from gateway.standing import StandingTable
 from gateway.types import Event, Level, Outcome, Verdict
 from gateway.worker.core import SEEN_EVENTS, AnalysisWorker, State
@@ -21,6 +22,7 @@ class ScriptedAnalyzer:
         self.passes: list[float] = []
         self.to_say: list[Verdict] = []
         self.known: dict[str, Mapping[str, Any]] = {}
+        self.described: list[tuple[str, Mapping[str, Any]]] = []
 
     def know(self, account: str, traits: Mapping[str, Any]) -> None:
         self.known[account] = traits
@@ -28,8 +30,12 @@ class ScriptedAnalyzer:
     def knows(self, account: str) -> bool:
         return account in self.known
 
-    def observe(self, ts: float, account: str, traits: Mapping[str, Any]) -> None:
+    def observe(
+        self, ts: float, account: str, traits: Mapping[str, Any], described: Mapping[str, Any] | None = None
+    ) -> None:
         self.seen.append((ts, account))
+        if described is not None:
+            self.described.append((account, described))
 
     def due(self, now_s: float) -> bool:
         return not self.passes or now_s >= self.passes[-1] + 10
@@ -140,17 +146,18 @@ def test_merged_clusters_are_named_as_the_table_knows_them(analyzer: ScriptedAna
     assert (published.cluster, published.replaces) == ("cold", ("cnew",))
 
 
-def test_an_account_of_the_key_store_is_described_by_its_first_event_one_of_the_directory_is_not(
+def test_an_account_of_the_key_store_is_described_by_its_events_one_of_the_directory_is_not(
     analyzer: ScriptedAnalyzer,
 ) -> None:
     worker = AnalysisWorker(
         State(analyzer=analyzer),  # type: ignore[arg-type]
         StandingTable(),
-        lambda event: {"org": event.org, "seen": event.id},
+        lambda event: Known({"org": event.org}),
     )
     worker.know([("listed", {"org": "o1"})])
     worker.take([event(1, 1.0, account="listed", org="o9"), event(2, 2.0, org="o2"), event(3, 3.0, org="o3")])
-    assert analyzer.known == {"listed": {"org": "o1"}, "a": {"org": "o2", "seen": "r2"}}
+    assert analyzer.known == {"listed": {"org": "o1"}}
+    assert analyzer.described == [("a", Known({"org": "o2"})), ("a", Known({"org": "o3"}))]
 
 
 def test_a_cluster_that_was_merged_before_either_was_told_is_known_as_merged(analyzer: ScriptedAnalyzer) -> None:
