@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """Time and memory of linking: the analyzer over N accounts, each with its own sign-up and a few requests.
 
-    loadtest/link_accounts.py [N ...]        (default 10000 100000)
+    loadtest/link_accounts.py [--turnover] [N ...]        (default 10000 100000)
 
 Each account has a directory row of its own, sends three requests of random words with one of 1,000 habitual phrases,
 shows three exits and two conversations; a campaign of N / 50 accounts (at most 5,000) sends one template. Prints one JSON
 line a size: CPU seconds for entering accounts and events, CPU seconds of one pass, resident memory of the process (most,
 and for each account beyond an empty analyzer), how many of the campaign were enforced; then for a snapshot its size,
 seconds until it is kept, and for how long reading is held up.
+
+``--turnover``: N accounts without a directory, then 60 quiet days, N others, and so on, four times. Prints a line a turn:
+accounts and phrases that are known and memory after it, CPU seconds of forgetting half of the accounts, and memory after that.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gateway.analysis.analyzer import Analyzer
+from gateway.analysis.known import Known
 from gateway.worker.aside import Aside
 from gateway.worker.core import State
 
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
 
 DAY = 86_400.0
 _REQUESTS = 3
+_QUIET_DAYS = 60
+_TURNS = 4
 _HASHES = 1 << 60
 
 
@@ -41,14 +47,16 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def enter(analyzer: Analyzer, size: int, campaign: int) -> None:
-    """Enter ``size`` accounts, one in ``size // campaign`` of the campaign, over one day."""
-    rng = np.random.default_rng(1)
+def enter(analyzer: Analyzer, size: int, campaign: int, *, turn: int = 0, listed: bool = True) -> None:
+    """Enter ``size`` accounts, one in ``size // campaign`` of the campaign, over one day; each ``turn`` has other ones,
+    60 days after those of the last. ``listed``: a directory names them; else their requests say what is known.
+    """
+    rng = np.random.default_rng(1 + turn)
     template = rng.integers(0, _HASHES, 40).tolist()
     habits = rng.integers(0, _HASHES, (1_000, 3)).tolist()
     values: Iterator[int] = (value for _ in iter(int, 1) for value in rng.integers(0, _HASHES, 4_096).tolist())
     for number in range(size):
-        ts = 2 * DAY + number / size * DAY
+        ts = (2 + _QUIET_DAYS * turn) * DAY + number / size * DAY
         mine = number % (size // campaign) == 0
         mail = rng.integers(0, 50) if not mine else rng.integers(1_000, 1_000 + campaign // 5)
         known = {
@@ -61,12 +69,15 @@ def enter(analyzer: Analyzer, size: int, campaign: int) -> None:
         }
         known |= {"pay": next(values)} if number % 2 else {}
         name = f"k:{next(values):024x}"
-        analyzer.know(name, {**known, "created": ts - float(rng.uniform(0, 300)) * DAY})
-        for turn in range(_REQUESTS):
+        known |= {"created": ts - float(rng.uniform(0, 300)) * DAY}
+        described = None if listed else Known(known)
+        if listed:
+            analyzer.know(name, known)
+        for request in range(_REQUESTS):
             words = template if mine else [*habits[next(values) % 1_000], *(next(values) for _ in range(20))]
             shown: dict[str, Any] = {"net": next(values), "ja4": next(values) % 30, "prog": next(values) % 30}
-            shown |= {"conv": [next(values)]} if turn else {}
-            analyzer.observe(ts, name, {**shown, "ph": words})
+            shown |= {"conv": [next(values)]} if request else {}
+            analyzer.observe(ts, name, {**shown, "ph": words}, described)
 
 
 async def keep(analyzer: Analyzer) -> dict[str, float]:
@@ -106,8 +117,26 @@ def measure(size: int) -> None:
     print(json.dumps(told | asyncio.run(keep(analyzer))), flush=True)
 
 
+def turn_over(size: int) -> None:
+    """Accounts that come and go: memory follows those within the horizon."""
+    analyzer = Analyzer()
+    analyzer.due(0.0)
+    for turn in range(_TURNS):
+        analyzer.tick((2 + _QUIET_DAYS * turn) * DAY)
+        enter(analyzer, size, min(5_000, size // 50), turn=turn, listed=False)
+        analyzer.tick((3 + _QUIET_DAYS * turn) * DAY)
+        told = {"turn": turn, "accounts": len(analyzer.cohort), "phrases": len(analyzer.book)}
+        told |= {"resident_mib": round(resident_bytes() / 2**20)}
+        begun = time.process_time()
+        analyzer.book.forget((2.5 + _QUIET_DAYS * turn) * DAY)
+        analyzer.forget((2.5 + _QUIET_DAYS * turn) * DAY)
+        told |= {"forgetting_cpu_s": round(time.process_time() - begun, 1), "left": len(analyzer.cohort)}
+        print(json.dumps(told | {"then_resident_mib": round(resident_bytes() / 2**20)}), flush=True)
+
+
 if __name__ == "__main__":
-    for size in [int(text) for text in sys.argv[1:]] or [10_000, 100_000]:
-        process = get_context("spawn").Process(target=measure, args=(size,))
+    target = turn_over if "--turnover" in sys.argv else measure
+    for size in [int(text) for text in sys.argv[1:] if text.isdigit()] or [10_000, 100_000]:
+        process = get_context("spawn").Process(target=target, args=(size,))
         process.start()
         process.join()

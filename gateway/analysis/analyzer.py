@@ -142,7 +142,7 @@ class Analyzer:
             self.next_full_s = now_s + self.config.full_pass_s
             self.book.unmute()
             self.dossiers.forget(now_s - self.config.horizon_s)
-            self._forget(now_s - max(self.config.horizon_s, _WINDOW_S))
+            self.forget(now_s - self.config.horizon_s)
         if self.book.kept >= self.looked_rows * _GROWTH + _FRESH:
             self._look(self.book.rows(), now_s)
             self.looked_rows = self.book.kept
@@ -155,9 +155,14 @@ class Analyzer:
         self.found.merge()
         return self.found.verdicts(self.cohort.names, now_s)
 
-    def _forget(self, before_s: float, *, force: bool = False) -> None:
-        """Forget accounts and phrases that were silent since ``before_s``, everywhere; the others get new numbers."""
-        accounts = Renumbering.of(np.array(self.cohort.last_s) >= before_s)
+    def forget(self, before_s: float, *, force: bool = False) -> None:
+        """Forget accounts and phrases that were silent since ``before_s``, everywhere; the others get new numbers.
+
+        Whoever sent a kept request stays. ``force``: also where nobody goes. Every full pass does it.
+        """
+        stays = np.array(self.cohort.last_s) >= before_s
+        stays[self.book.senders()] = True
+        accounts = Renumbering.of(stays)
         phrases = self.book.silent_since(before_s)
         if accounts.is_nobody_gone and phrases.is_nobody_gone and not force:
             return

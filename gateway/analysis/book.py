@@ -132,11 +132,17 @@ class PhraseBook:
             del self._lengths[:gone], self._accounts[:gone], self._times[:gone], self._wants[:gone]
 
     def silent_since(self, before_s: float) -> Renumbering:
-        """Which numbers stay: phrases said since ``before_s``."""
-        return Renumbering.of(self._heard_s[: len(self.hashes)] >= before_s)
+        """Which numbers stay: phrases said since ``before_s``, or in a kept row."""
+        stays = self._heard_s[: len(self.hashes)] >= before_s
+        stays[np.array(self._said, np.int32)] = True
+        return Renumbering.of(stays)
+
+    def senders(self) -> NDArray[np.int32]:
+        """The accounts of the kept rows, one a row."""
+        return np.array(self._accounts, np.int32)
 
     def renumber(self, accounts: Renumbering, phrases: Renumbering) -> None:
-        """Forget accounts and phrases that do not stay; their slots are free again. Rows must be of such that stay."""
+        """Forget accounts and phrases that do not stay; their slots are free again. What a kept row names stays."""
         state = self._table[:, _STATE]
         first, numbered = state <= _FIRST, state >= 0
         state[first] = _FIRST - accounts.place[_FIRST - state[first]]

@@ -43,7 +43,7 @@ class AnalysisConfig:
     """Share of the active account holders that show a conversation or signature of a stranger: in the benign
     part of the development logs 0.8 % (composed conversations collide there), signatures none."""
     horizon_s: float = 45 * 86_400.0
-    """Accounts, phrases and templates not seen for so long (three days at least) are forgotten, and of a log that is read
+    """Accounts, phrases and templates not seen for so long are forgotten, and of a log that is read
     again older events are not entered: the length of the longest reported campaign."""
     verdict_s: float = 14 * 86_400.0
     """A verdict expires so long after its evidence was last renewed."""

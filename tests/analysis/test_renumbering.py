@@ -94,7 +94,7 @@ class ForgetsOften(Analyzer):
     """Renumbers at every pass, also where nobody goes."""
 
     def tick(self, now_s: float) -> list[Verdict]:
-        self._forget(now_s - self.config.horizon_s, force=True)
+        self.forget(now_s - self.config.horizon_s, force=True)
         return super().tick(now_s)
 
 
@@ -225,3 +225,16 @@ def test_where_the_one_that_counted_for_a_holder_goes_the_next_one_counts_once()
     assert cohort.columns["snet"].counted[:3].tolist() == [True, False, True]
     assert cohort.holder(0) == cohort.holder(1) != cohort.holder(2)
     assert "a0" not in cohort.index
+
+
+def test_requests_that_come_out_of_order_at_the_horizons_edge_leave_nobody_without_a_number() -> None:
+    analyzer = Analyzer(SMALL)
+    for account in ("a", "b", "c"):
+        analyzer.observe(START + 100.0, account, {"ph": [1, 2, 3]})
+    for account in ("a", "b"):
+        analyzer.observe(START, account, {"ph": [1, 2, 3, 4]})
+    analyzer.forget(START + 100.0)
+    assert analyzer.cohort.names == ["a", "b", "c"]
+    rows = analyzer.book.rows()
+    assert rows.account.min() == 0
+    assert [analyzer.book.hashes[phrase] for phrase in sorted({*rows.phrase.tolist()})] == [1, 2, 3, 4]
