@@ -14,6 +14,7 @@ words overlap.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -47,7 +48,7 @@ _PART_SHARE: Final = 0.012
 """What joins a template is said by so many of its accounts: parts of an instruction are, payloads are not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: they would leave no place for what is counted once
 class Rows:
     """Requests as (request, phrase) entries: ``request[i]`` shows ``phrase[i]``; ``account`` and ``ts`` per request."""
 
@@ -57,6 +58,11 @@ class Rows:
     ts: NDArray[np.float64]
     wants: NDArray[np.int64]
     """Intent bits of each request."""
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """How many accounts said each phrase, up to the last that is here."""
+        return np.bincount(distinct((self.account[self.request] << 32) | self.phrase) & _LOW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +84,7 @@ def distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def account_counts(rows: Rows, phrases: int) -> NDArray[np.int64]:
     """How many accounts said each of ``phrases`` numbered phrases in these rows."""
-    pairs = distinct((rows.account[rows.request] << 32) | rows.phrase)
-    return np.bincount(pairs & _LOW, minlength=phrases)
+    return np.concatenate([rows.counts, np.zeros(phrases - rows.counts.size, np.int64)])
 
 
 def find(rows: Rows, candidates: NDArray[np.int64], phrases: int) -> list[Template]:
@@ -95,12 +100,16 @@ def find(rows: Rows, candidates: NDArray[np.int64], phrases: int) -> list[Templa
     shown = sparse.csr_matrix((np.ones(int(mine.sum()), np.float32), (rows.request[mine], column[mine])), shape=shape)
     shown.data[:] = 1.0
     said = _Said.of(shown, rows.account)
-    return [
-        template
-        for community in _communities(said)
-        for part in _parts(said, community)
-        if (template := _fit(said, _without_strangers(said, part), candidates)) is not None
-    ]
+    found = []
+    for community in _communities(said):
+        for part in _parts(said, community):
+            own = _without_strangers(said, part)
+            if own.matched.any():
+                matched = np.flatnonzero(own.matched[said.kind])
+                found.append(
+                    Template(phrases=candidates[own.columns], bits=own.bits.astype(np.float64), matched=matched)
+                )
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +130,23 @@ class _Said:
         """Of requests (rows) that show phrases (columns; entries are 1), with each one's ``account``."""
         first, kind, times = _kinds(shown)
         return cls(rows=shown[first], times=times.astype(np.float32), kind=kind, account=account)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Weighed:
+    """Some of the candidates (``columns``): what each row shows of them, their bits, and which rows match."""
+
+    columns: NDArray[np.int64]
+    rows: sparse.csr_matrix
+    bits: NDArray[np.float32]
+    matched: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, said: _Said, columns: NDArray[np.int64]) -> _Weighed:
+        """The weighed ``columns`` of ``said``."""
+        rows = said.rows[:, columns]
+        bits, matched = _bits(rows, said.times)
+        return cls(columns=columns, rows=rows, bits=bits, matched=matched)
 
 
 def _kinds(said: sparse.csr_matrix) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -147,11 +173,12 @@ def extend(rows: Rows, bits: NDArray[np.float64], allowed: NDArray[np.bool_]) ->
     stands alone (cover traffic, somebody else's prompt) finds no way in.
     """
     entry = allowed[rows.phrase]
-    row, pair = rows.request[entry], (rows.account[rows.request[entry]] << 32) | rows.phrase[entry]
-    every = np.bincount(distinct(pair) & _LOW, minlength=bits.size)
+    row, phrase = rows.request[entry], rows.phrase[entry]
+    every = account_counts(rows, bits.size)
     for _ in range(_ROUNDS):
         matched = scores(rows, bits) >= MATCH_BITS
-        inside = np.bincount(distinct(pair[matched[row]]) & _LOW, minlength=bits.size)
+        among = matched[row]
+        inside = np.bincount(distinct((rows.account[row[among]] << 32) | phrase[among]) & _LOW, minlength=bits.size)
         enough = max(_MIN_TOGETHER, _PART_SHARE * distinct(rows.account[matched]).size)
         joins = (bits <= 0) & (inside >= enough) & (inside >= _JOIN_SHARE * every)
         if not joins.any():
@@ -185,7 +212,8 @@ def cover(rows: Rows, bits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def scores(rows: Rows, bits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum of the bits of each request's phrases."""
-    total = np.bincount(rows.request, weights=bits[rows.phrase], minlength=rows.account.size)
+    shown = np.flatnonzero((bits != 0)[rows.phrase])  # few of all entries
+    total = np.bincount(rows.request[shown], weights=bits[rows.phrase[shown]], minlength=rows.account.size)
     return np.asarray(total, np.float64)
 
 
@@ -267,56 +295,54 @@ def leiden(
     return np.array(found.membership, np.int64)
 
 
-def _parts(said: _Said, community: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+def _parts(said: _Said, community: NDArray[np.int64]) -> list[_Weighed]:
     """The community, or its parts where only turns of the language hold it together.
 
     What is common outside weighs nothing and is left out; phrases that stay are of one part where they meet in
     the matching requests at least half as often as chance has it. Two prompts that both say "in other words"
     hardly meet; interchangeable parts of one prompt do.
     """
-    own = said.rows[:, community]
-    bits, matched = _bits(own, said.times)
-    kept = np.flatnonzero(bits > 0)
-    if not matched.any() or kept.size < _MIN_PHRASES:
+    own = _Weighed.of(said, community)
+    kept = np.flatnonzero(own.bits > 0)
+    if not own.matched.any() or kept.size < _MIN_PHRASES:
         return []
-    times = said.times[matched]
-    inside = own[np.flatnonzero(matched)][:, kept]
+    times = said.times[own.matched]
+    inside = own.rows[np.flatnonzero(own.matched)][:, kept]
     count = _together(inside, times)
     single = _requests(inside, times)
     near = count.data * times.sum() >= _MEET * single[count.row] * single[count.col]
     linked = sparse.coo_matrix((np.ones(int(near.sum())), (count.row[near], count.col[near])), shape=count.shape)
     parts, part = csgraph.connected_components(linked, directed=False)
     if parts == 1:
-        return [community]
-    return [community[kept[part == one]] for one in range(parts) if int((part == one).sum()) >= _MIN_PHRASES]
+        return [own]
+    found = (community[kept[part == one]] for one in range(parts))
+    return [_Weighed.of(said, one) for one in found if one.size >= _MIN_PHRASES]
 
 
-def _without_strangers(said: _Said, community: NDArray[np.int64]) -> NDArray[np.int64]:
+def _without_strangers(said: _Said, own: _Weighed) -> _Weighed:
     """The community without texts whose senders send nothing else of it.
 
     A fixed text of others (the exercise of a class) that shares a turn or two with the template is a block that
     makes its requests match by itself. Who sends interchangeable parts sends others of them too; who sends only
     this block, as all but a few of its senders do, is somebody else. A block of most senders is the template itself.
     """
-    own = said.rows[:, community]
-    bits, matched = _bits(own, said.times)
-    block = _blocks(own, said.times)
-    weight = np.bincount(block, weights=np.maximum(bits, 0.0))
+    block = _blocks(own.rows, said.times)
+    weight = np.bincount(block, weights=np.maximum(own.bits, 0.0))
     heavy = np.flatnonzero(weight >= MATCH_BITS).tolist()
     if not heavy:
-        return community
-    among = matched[said.kind]
+        return own
+    among = own.matched[said.kind]
     kind, sender = said.kind[among], said.account[among]
-    columns = own.tocsc()
-    score = np.asarray(own @ bits).ravel()
-    most, stays = distinct(sender).size / 2, np.ones(community.size, bool)
+    columns = own.rows.tocsc()
+    score = np.asarray(own.rows @ own.bits).ravel()
+    most, stays = distinct(sender).size / 2, np.ones(own.columns.size, bool)
     for one in heavy:
         mine = np.flatnonzero(block == one)
-        rests = (score - np.asarray(columns[:, mine] @ bits[mine]).ravel() < MATCH_BITS)[kind]
+        rests = (score - np.asarray(columns[:, mine] @ own.bits[mine]).ravel() < MATCH_BITS)[kind]
         only = np.isin(distinct(sender[rests]), sender[~rests], invert=True)
         if 0 < only.size < most and only.mean() >= _STRANGERS:
             stays[mine] = False
-    return community[stays]
+    return own if stays.all() else _Weighed.of(said, own.columns[stays])
 
 
 def _bits(own: sparse.csr_matrix, times: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -332,11 +358,3 @@ def _bits(own: sparse.csr_matrix, times: NDArray[np.float32]) -> tuple[NDArray[n
         if not matched.any():
             break
     return bits, matched
-
-
-def _fit(said: _Said, community: NDArray[np.int64], names: NDArray[np.int64]) -> Template | None:
-    """The template of a community of phrases, if any request matches it."""
-    bits, matched = _bits(said.rows[:, community], said.times)
-    if not matched.any():
-        return None
-    return Template(phrases=names[community], bits=bits.astype(np.float64), matched=np.flatnonzero(matched[said.kind]))

@@ -54,7 +54,8 @@ def test_a_class_whose_exercise_shares_a_part_with_a_template_is_not_of_it(sends
     for request, (_, phrases) in enumerate(texts):
         said[request, phrases] = 1.0
     account = np.array([account for account, _ in texts], np.int64)
-    kept = templates._without_strangers(templates._Said.of(said.tocsr(), account), np.arange(44))
+    among = templates._Said.of(said.tocsr(), account)
+    kept = templates._without_strangers(among, templates._Weighed.of(among, np.arange(44))).columns
     assert kept.tolist() == [*range(32), *(exercise if taken else ())]
 
 
