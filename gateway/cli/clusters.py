@@ -71,6 +71,9 @@ def list_clusters(level: str | None, state_dir: Path | None, redis: str | None, 
     if as_json:
         _print_json(rows)
         return
+    if not rows:
+        click.echo(f"No cluster is {level} now." if level else "No cluster is known.")
+        return
     lines = [("CLUSTER", "LEVEL", "ACCOUNTS", "EXPIRES", "BY A PERSON", "BECAUSE")]
     for row in rows:
         said = row["override"]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from gateway.worker.sources import Source
 
 KEEP_EVERY_S = 60.0
+FIRST_AFTER_S = 2.0
+"""The first one comes soon: a worker that loses the lead again and again still gets through a long log."""
 _SHARE = 20.0
 """A snapshot takes at most one part in so many of the time: a large state is kept more seldom."""
 _AGAIN_S = 5.0
@@ -42,7 +44,7 @@ class Keeper:
         self._clock = clock
         self._held = held
         self._task: asyncio.Task[None] | None = None
-        self._next_s = time.monotonic() + KEEP_EVERY_S
+        self._next_s = time.monotonic() + FIRST_AFTER_S
         self.changed = False
         self.kept_at_s = 0.0
 

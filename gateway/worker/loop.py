@@ -25,7 +25,7 @@ from gateway.tasks import end_tasks
 from gateway.worker.core import AnalysisWorker, State
 from gateway.worker.directory import AccountTraits
 from gateway.worker.keeping import Keeper
-from gateway.worker.snapshot import SnapshotUnusable, clear_drafts, read_snapshot
+from gateway.worker.snapshot import UPLOAD, SnapshotUnusable, clear_drafts, clear_uploads, read_snapshot
 from gateway.worker.sources import FolderLock, Source, TailSource
 
 if TYPE_CHECKING:
@@ -246,9 +246,11 @@ async def _shared(settings: Settings, stop: asyncio.Event, *, once: bool, tell: 
     from gateway.worker.shared import GroupSource, Lease
 
     assert settings.redis is not None
-    name = f"{os.uname().nodename}-{os.getpid()}"
+    name = _worker_name()
     lease = Lease(settings.redis, name)
-    _snapshot_path(settings).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = _snapshot_path(settings).parent
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    clear_uploads(folder, time.time())
     try:
         while not stop.is_set():
             try:
@@ -311,8 +313,13 @@ async def _lead(settings: Settings, stop: asyncio.Event, source: Source, *, once
 
 def _snapshot_path(settings: Settings) -> Path:
     """Where the state is kept; with Redis only on its way there, one file a process."""
-    name = f"upload-{os.getpid()}" if settings.redis else "snapshot"
+    name = f"{UPLOAD}-{_worker_name()}" if settings.redis else "snapshot"
     return settings.state_dir / "analysis" / name
+
+
+def _worker_name() -> str:
+    """This process among those of all machines."""
+    return f"{os.uname().nodename}-{os.getpid()}"
 
 
 def _both(tell: Callable[[dict[str, Any]], Any] | None, source: Any) -> Callable[[dict[str, Any]], Any]:

@@ -12,6 +12,7 @@ Writing gives other threads their turn every 64 kB. Leaves out: where files are 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import importlib
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VERSION: Final = 1
+UPLOAD: Final = "upload"
+"""Begins the names of snapshots on their way to Redis."""
+_ABANDONED_S: Final = 3_600.0
+"""Nobody writes or uploads for so long: a copy that writes is ended after a quarter of it."""
 _SEAL_BYTES: Final = 32
 _CHUNK_BYTES: Final = 1024 * 1024
 _MAX_HEAD_BYTES: Final = 4096
@@ -113,6 +118,17 @@ def clear_drafts(path: Path) -> None:
     """Take away what killed processes left unfinished; only where nobody else writes ``path``."""
     for draft in path.parent.glob(f".{path.name}.*.new"):
         draft.unlink(missing_ok=True)
+
+
+def clear_uploads(folder: Path, now_s: float) -> None:
+    """Take away what workers that were killed left on its way to Redis. ``now_s`` is the time of the file system.
+
+    Whose it was is told by age alone: workers of several machines may share the folder, and each has processes of its own.
+    """
+    for path in [*folder.glob(f"{UPLOAD}-*"), *folder.glob(f".{UPLOAD}-*.new")]:
+        with contextlib.suppress(FileNotFoundError):  # another worker was faster
+            if path.stat().st_mtime < now_s - _ABANDONED_S:
+                path.unlink()
 
 
 def write_draft(draft: Path, state: State, key: bytes, now_s: float) -> int:

@@ -170,6 +170,18 @@ def test_an_absent_redis_is_one_line_without_its_password(capsys: pytest.Capture
     assert "hunter2" not in err
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [([], "No cluster is known.\n"), (["--level", "suspect"], "No cluster is suspect now.\n")],
+)
+def test_nothing_to_list_is_said_in_words(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["clusters", "list", *options, "--state-dir", str(tmp_path / "none")])
+    assert (ended.value.code, capsys.readouterr().out) == (0, words)
+
+
 def test_an_empty_store_has_no_clusters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["clusters", "list", "--json", "--state-dir", str(tmp_path / "none")])

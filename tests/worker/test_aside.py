@@ -25,6 +25,7 @@ from gateway.worker import keeping
 from gateway.worker.aside import Aside
 from gateway.worker.core import State
 from gateway.worker.keeping import Keeper
+from gateway.worker.shared import LEASE_S
 from gateway.worker.snapshot import SnapshotUnusable, draft_of, read_snapshot, write_snapshot
 from gateway.worker.sources import FolderLock, TailSource
 from tests.worker.conftest import KEY, MakeSession
@@ -166,7 +167,7 @@ async def test_without_memory_for_a_copy_it_is_written_all_the_same(
 async def test_one_at_a_time_and_not_again_at_once(
     held_up: Path, make_keeper: MakeKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr(keeping, "FIRST_AFTER_S", 0.0)
     keeper = make_keeper()
     assert not keeper.due()
     keeper.changed = True
@@ -215,3 +216,7 @@ async def test_what_a_killed_worker_left_half_written_is_taken_away(folder: Path
     left.write_bytes(b"half")
     await make_session()
     assert not left.exists()
+
+
+def test_the_first_snapshot_comes_soon_so_that_a_lead_that_is_lost_again_and_again_gets_on() -> None:
+    assert keeping.FIRST_AFTER_S < LEASE_S

@@ -158,3 +158,15 @@ def test_something_else_than_a_state_is_refused(path: Path) -> None:
     path.write_bytes(sealed(pickle.dumps([1, 2])))
     with pytest.raises(SnapshotUnusable, match="got a list, expected a state"):
         read_snapshot(path, KEY)
+
+
+def test_what_killed_workers_left_on_its_way_is_taken_away_but_nothing_that_a_living_one_may_still_write(
+    tmp_path: Path,
+) -> None:
+    ages = {"upload-h-1": 3_601.0, ".upload-h-1.1.new": 3_601.0, "upload-h-2": 3_599.0, "snapshot": 9e5, "lock": 9e5}
+    for name, age_s in ages.items():
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (BEGIN_S - age_s, BEGIN_S - age_s))
+    snapshot.clear_uploads(tmp_path, BEGIN_S)
+    assert {path.name for path in tmp_path.iterdir()} == {"upload-h-2", "snapshot", "lock"}
+    snapshot.clear_uploads(tmp_path / "none", BEGIN_S)
