@@ -33,6 +33,7 @@ from gateway.errors import RequestRefused
 from gateway.exchange import Exchange, new_id
 from gateway.types import (
     Event,
+    Family,
     Level,
     Outcome,
     Refusal,
@@ -302,7 +303,7 @@ class Pipeline(Decider):
             id=exchange.id,
             ts=exchange.started_at,
             outcome=exchange.outcome,
-            family=exchange.family.value,
+            family=_NAME[exchange.family],
             route=exchange.route_name,
             status=exchange.status,
             account=identity.account if identity else None,
@@ -314,7 +315,7 @@ class Pipeline(Decider):
             model=facts.model if facts else None,
             upstream=plan.upstream if plan else None,
             stream=facts.stream if facts else False,
-            level=exchange.standing.level.value,
+            level=_NAME[exchange.standing.level],
             cluster=exchange.standing.cluster or exchange.signature,
             rule=refusal.rule if refusal else (plan.rule if plan else None),
             refusal=refusal.kind.value if refusal else None,
@@ -330,6 +331,9 @@ class Pipeline(Decider):
             traits=exchange.traits,
         )
 
+
+_NAME: dict[Family | Level, str] = {member: member.value for member in (*Family, *Level)}
+"""``value`` of a member, which is a function of Python, and each request asks for two."""
 
 _ASKS = frozenset({"user", "input"})
 """Roles of the texts that a reply answers."""

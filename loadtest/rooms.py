@@ -3,7 +3,7 @@
     python -m loadtest.rooms [--redis URL] [--seconds 8]
 
 The rooms are those of ``serve`` with the load test's policies; the requests are those of ``bench``. Each request goes down
-the path step by step. A step's time is its median over requests in the quickest of many turns, its calls are those of
+the path step by step; what follows its reply is done for many at a time, as in ``gateway.afterwards``. A step's time is its median over requests in the quickest of many turns, its calls are those of
 functions, Python's and C's, that ``sys.setprofile`` counts. Sockets, the guard and the server are not in it.
 """
 
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.afterwards import MOST
 from gateway.dialects import BodyEdit, edit_body, read_request
 from gateway.errors import DistillguardError
 from gateway.rooms import Rooms
@@ -32,7 +33,7 @@ from loadtest.servers import REPLY, policies
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.pipeline import Pipeline
+    from gateway.pipeline import Exchange, Pipeline
 
 _HEAD = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(REPLY))]
 _REQUESTS = 4_000
@@ -65,6 +66,13 @@ class Steps:
         else:
             value = (time.perf_counter() - self._from) * 1e6
         self.found.setdefault(name, []).append(value)
+
+    def step(self, name: str, what: Callable[[], Any]) -> Any:
+        """What ``what`` answers."""
+        self.begin()
+        answer = what()
+        self.end(name)
+        return answer
 
     def _saw(self, _frame: object, what: str, _arg: object) -> None:
         self._seen += what in {"call", "c_call"}
@@ -108,18 +116,11 @@ def requests(home: Path) -> list[tuple[list[tuple[bytes, bytes]], bytes]]:
     return found
 
 
-async def one(rooms: Rooms, headers: list[tuple[bytes, bytes]], body: bytes, steps: Steps) -> None:
-    """One request down the path."""
+async def one(rooms: Rooms, headers: list[tuple[bytes, bytes]], body: bytes, steps: Steps) -> Exchange:
+    """One request down the path, until its reply goes out."""
     path: Pipeline = rooms.pipeline
-    told: dict[str, Any] = {}
-
-    def step(name: str, what: Callable[[], Any]) -> Any:
-        steps.begin()
-        answer = what()
-        steps.end(name)
-        return answer
-
-    exchange = step("open", lambda: path.open("POST", "/v1/chat/completions", headers))
+    step = steps.step
+    exchange: Exchange = step("open", lambda: path.open("POST", "/v1/chat/completions", headers))
     step("identity and route", lambda: path.recognise(exchange, headers, ("127.0.0.1", 4)))
     assert exchange.route is not None
     assert exchange.identity is not None
@@ -144,10 +145,24 @@ async def one(rooms: Rooms, headers: list[tuple[bytes, bytes]], body: bytes, ste
     await path.settle(exchange)
     steps.end("budgets: settle")
     exchange.ended_s = path.clock.monotonic()
-    step("traits", lambda: path.look(exchange))
-    told["event"] = step("event made", lambda: path.event(exchange))
-    step("event written", lambda: path.events.append(told["event"]))
-    step("metrics", lambda: path.metrics.observe(told["event"]))
+    return exchange
+
+
+def afterwards(path: Pipeline, over: list[Exchange], steps: Steps) -> None:
+    """What follows the replies of some requests."""
+    for exchange in over:
+        steps.step("traits", lambda: path.look(exchange))  # noqa: B023 - called at once
+    for exchange in over:
+        event = steps.step("event made", lambda: path.event(exchange))  # noqa: B023 - as above
+        steps.step("event written", lambda: path.events.append(event))  # noqa: B023 - as above
+        steps.step("metrics", lambda: path.metrics.observe(event))  # noqa: B023 - as above
+
+
+async def turn(rooms: Rooms, asked: list[tuple[list[tuple[bytes, bytes]], bytes]], steps: Steps) -> None:
+    """All requests."""
+    for first in range(0, len(asked), MOST):
+        over = [await one(rooms, headers, body, steps) for headers, body in asked[first : first + MOST]]
+        afterwards(rooms.pipeline, over, steps)
 
 
 async def measure(redis: str, seconds: float) -> dict[str, tuple[float, float]]:
@@ -159,13 +174,11 @@ async def measure(redis: str, seconds: float) -> dict[str, tuple[float, float]]:
         until_s, turns = time.monotonic() + seconds, 0
         while turns < _TURNS_AT_LEAST or time.monotonic() < until_s:
             steps, turns = Steps(count=False), turns + 1
-            for headers, body in asked:
-                await one(rooms, headers, body, steps)
+            await turn(rooms, asked, steps)
             for name, values in steps.found.items():
                 best[name] = min(best.get(name, 1e9), statistics.median(values))
         steps = Steps(count=True)
-        for headers, body in asked[:50]:
-            await one(rooms, headers, body, steps)
+        await turn(rooms, asked[:50], steps)
     return {name: (best[name], statistics.median(values)) for name, values in steps.found.items()}
 
 

@@ -36,9 +36,9 @@ from gateway.upstream.transport import Key, PooledTransport
 Ask: TypeAlias = Callable[..., Any]
 OURS = f"{os.sep}gateway{os.sep}"
 
-CALLS_PER_REQUEST = 685
+CALLS_PER_REQUEST = 680
 CALLS_PER_EVENT = 24
-CALLS_PER_TEXT = 60
+CALLS_PER_TEXT = 35
 EVENTS = 200
 PROMPT = " ".join(f"word{index % 97}" for index in range(350))
 REPLY = orjson.dumps(

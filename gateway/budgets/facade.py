@@ -306,7 +306,7 @@ class Budgets:
 
     def _send(self, reservation: str, charges: tuple[Charge, ...], actual: Amounts) -> bool:
         """Send a settlement where the store can, without waiting for its answer: what comes later finds it done."""
-        if self._breaker.is_open:
+        if self._in_process or self._breaker.is_open:
             return False
         sent = self.store.send_settlement(reservation, self._shapes.lines(charges, actual))
         if sent is None:
