@@ -100,7 +100,7 @@ class ReplayBudgets(Budgets):
         """Find room in every bucket, or refuse."""
         rows = self._shapes.rows(charges)
         now_us = self._quiet.now_us()
-        joins = any(shape.of_cluster for _, shape, _, _ in rows)
+        joins = any(shape.of_cluster for _, shape, _, _ in rows) and self._joins.wanted(charges) is not None
         if not joins and self._quiet.has_room(rows, by_unit(amounts), now_us):
             return Grant(reservation=reservation, charges=tuple(charges), reserved=amounts)
         lines = self._shapes.lines(charges, amounts)

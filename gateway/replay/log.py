@@ -170,8 +170,9 @@ class _Line(NamedTuple):
         if type(ts) not in _NUMBER or not 0 <= ts < math.inf:
             self.wrong("ts", f"got {_shown(ts)}, expected seconds since the epoch")
         for name, kinds, expected in _OPTIONAL:
-            if row.get(name) is not None and type(row[name]) not in kinds:
-                self.wrong(name, f"got {_shown(row[name])}, expected {expected}")
+            value = row.get(name)
+            if value is not None and type(value) not in kinds:
+                self.wrong(name, f"got {_shown(value)}, expected {expected}")
         body = row["body"]
         if _TEXT_MARK in self.text:
             try:
@@ -209,11 +210,11 @@ class _Line(NamedTuple):
     def _usage(self, value: dict[str, JSON] | None) -> Usage | None:
         if not value:
             return None
-        spent = [value.get(name) or 0 for name in ("input_tokens", "output_tokens")]
-        for name, count in zip(("input_tokens", "output_tokens"), spent, strict=True):
+        inputs, outputs = value.get("input_tokens") or 0, value.get("output_tokens") or 0
+        for name, count in (("input_tokens", inputs), ("output_tokens", outputs)):
             if type(count) is not int or count < 0:
                 self.wrong(name, f"got {_shown(count)}, expected a whole number >= 0")
-        return Usage(input_tokens=spent[0], output_tokens=spent[1], reported=True)
+        return Usage(input_tokens=inputs, output_tokens=outputs, reported=True)
 
     def wrong(self, name: str, message: str) -> NoReturn:
         """Raise FileErrors at the field ``name``."""

@@ -120,9 +120,10 @@ class Preparer:
 def pack(traits: Mapping[str, Any]) -> bytes:
     """Traits as bytes; phrases, which are most of them, as they stand in memory."""
     rest = dict(traits)
-    phrases = rest.pop("ph", None)
+    phrases = rest.pop("ph", ())
     try:
-        return marshal.dumps((rest, array("Q", phrases or ()).tobytes()))
+        packed = phrases if type(phrases) is array else array("Q", phrases)
+        return marshal.dumps((rest, packed.tobytes()))
     except (TypeError, OverflowError):  # no hashes: somebody else wrote the log
         return marshal.dumps((dict(traits), b""))
 
