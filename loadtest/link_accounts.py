@@ -4,7 +4,8 @@
     loadtest/link_accounts.py [--turnover] [N ...]        (default 10000 100000)
 
 Each account has a directory row of its own, sends three requests of random words with one of 1,000 habitual phrases,
-shows three exits and two conversations; a campaign of N / 50 accounts (at most 5,000) sends one template. Prints one JSON
+shows three exits and two conversations; a campaign of N / 50 accounts (at most 5,000), signed up in five batches under
+few mail domains, sends one template. Prints one JSON
 line a size: CPU seconds for entering accounts and events, CPU seconds of one pass, resident memory of the process (most,
 and for each account beyond an empty analyzer), how many of the campaign were enforced; then for a snapshot its size,
 seconds until it is kept, and for how long reading is held up.
@@ -70,6 +71,8 @@ def enter(analyzer: Analyzer, size: int, campaign: int, *, turn: int = 0, listed
         known |= {"pay": next(values)} if number % 2 else {}
         name = f"k:{next(values):024x}"
         known |= {"created": ts - float(rng.uniform(0, 300)) * DAY}
+        if mine:
+            known |= {"created": ts // DAY * DAY - int(rng.integers(1, 6)) * DAY}
         described = None if listed else Known(known)
         if listed:
             analyzer.know(name, known)
@@ -125,7 +128,7 @@ def turn_over(size: int) -> None:
         analyzer.tick((2 + _QUIET_DAYS * turn) * DAY)
         enter(analyzer, size, min(5_000, size // 50), turn=turn, listed=False)
         analyzer.tick((3 + _QUIET_DAYS * turn) * DAY)
-        told = {"turn": turn, "accounts": len(analyzer.cohort), "phrases": len(analyzer.book)}
+        told: dict[str, float] = {"turn": turn, "accounts": len(analyzer.cohort), "phrases": len(analyzer.book)}
         told |= {"resident_mib": round(resident_bytes() / 2**20)}
         begun = time.process_time()
         analyzer.book.forget((2.5 + _QUIET_DAYS * turn) * DAY)

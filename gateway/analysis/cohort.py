@@ -81,10 +81,10 @@ class Column:
         strata = Renumbering.of_used(stratum[:count], len(self._strata))
         pairs = Renumbering.of_used(pair[:count], len(self._pairs))
         self._codes, self._strata = codes.values(self._codes), strata.values(self._strata)
-        self._pairs = {
-            int(codes.place[key >> 32]) << 32 | int(strata.place[key & _LOW]): number
-            for key, number in pairs.values(self._pairs).items()
-        }
+        kept = pairs.values(self._pairs)
+        both = np.fromiter(kept, np.int64, len(kept))
+        both = codes.place[both >> 32] << 32 | strata.place[both & _LOW]
+        self._pairs = dict(zip(both.tolist(), kept.values(), strict=True))
         self.value, self.stratum, self.pair = codes.new(value), strata.new(stratum), pairs.new(pair)
         self.counted = np.zeros(value.size, bool)
         self.counted[:count] = firsts & (value[:count] >= 0)
@@ -236,7 +236,7 @@ class Cohort:
         self.traits = [self.traits[number] for number in accounts.kept.tolist()]
         for name in ("first_s", "last_s", "_firsts", "_hours"):
             setattr(self, name, accounts.column(getattr(self, name)))
-        shown = {kind: {traits[kind] for traits in self.traits if kind in traits} for kind in (*TIES, "mail")}
+        shown = {kind: {one.get(kind) for one in self.traits} for kind in (*TIES, "mail")}
         self._holders.renumber(accounts, shown)
         self._domains = {
             mail: accounts.numbers(members) for mail, members in self._domains.items() if mail in shown["mail"]

@@ -58,7 +58,7 @@ class Holders:
         self._counted[root] = 1
         return first
 
-    def renumber(self, accounts: Renumbering, shown: Mapping[str, AbstractSet[int]]) -> None:
+    def renumber(self, accounts: Renumbering, shown: Mapping[str, AbstractSet[int | None]]) -> None:
         """Forget accounts that do not stay, and values that are not among those ``shown`` by the others, by kind.
 
         Who stays stays tied, also where only somebody who goes had tied them.

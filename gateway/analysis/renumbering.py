@@ -64,13 +64,13 @@ class Renumbering(NamedTuple):
 
     def keys(self, table: Mapping[int, Any]) -> dict[int, Any]:
         """A table by number, of those that stay."""
-        place = self.place
-        return {int(place[number]): value for number, value in table.items() if place[number] >= 0}
+        new = self.place[np.fromiter(table, np.int64, len(table))].tolist()
+        return {number: value for number, value in zip(new, table.values(), strict=True) if number >= 0}
 
     def values(self, table: Mapping[int, int]) -> dict[int, int]:
         """A table of numbers, of those that stay."""
-        place = self.place.tolist()
-        return {key: new for key, number in table.items() if (new := place[number]) >= 0}
+        new = self.place[np.fromiter(table.values(), np.int64, len(table))].tolist()
+        return {key: number for key, number in zip(table, new, strict=True) if number >= 0}
 
     def numbers(self, old: Iterable[int]) -> list[int]:
         """New numbers of those that stay, in their order."""

@@ -74,7 +74,8 @@ class _Kind:
         codes = Renumbering.of_used(code, len(self.codes))
         self.account, self.code = array("i", owner.tobytes()), array("i", codes.new(code).tobytes())
         self.codes = codes.values(self.codes)
-        self.more = {number: codes.numbers(others) for number, others in accounts.keys(self.more).items()}
+        place = codes.place.tolist()  # of who stays, every value does
+        self.more = {number: [place[code] for code in more] for number, more in accounts.keys(self.more).items()}
         self.first = array("i", codes.new(np.array(accounts.column(self.first), np.int32)).tobytes())
 
 
