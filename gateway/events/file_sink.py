@@ -1,9 +1,10 @@
 """Events kept in files under the state folder, written beside the request path.
 
 ``append`` puts an event into a bounded buffer, as the line that it will be: while it is warm in the processor's cache that
-costs a fifth of what it costs later in another thread. One thread writes the buffer out every 25 ms, so that a kill
-loses less than 100 ms of events; another makes what was written durable (``fsync``) at most every 50 ms, so
-that a slow disk delays durability against power cuts but not the writing. (A disk that cannot take the bytes, such
+costs a fifth of what it costs later in another thread. One thread writes the buffer out every 50 ms, so that a kill
+loses less than 100 ms of events; another makes each of these writes durable (``fsync``), so
+that a slow disk delays durability against power cuts but not the writing. Neither does more: each time that a thread wants
+the interpreter of a busy event loop it is woken in vain several times before it gets it. (A disk that cannot take the bytes, such
 as 40 MB/s of events on a busy machine, delays both: the oldest unwritten event was 90 ms old then.) Rotated segments are packed by a
 thread that lives as long as its work.
 """
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from gateway.clock import Clock
     from gateway.types import JSON, Event
 
-WRITE_EVERY_S = 0.025
-SYNC_EVERY_S = 0.05
+WRITE_EVERY_S = 0.05
 BUFFER_EVENTS = 50_000
 """Two seconds of 25,000 requests a second, about 100 MiB at 2 kB an event."""
 _BATCH_EVENTS = 4096
@@ -135,7 +135,6 @@ class FileSink:
         while not self._closing.is_set():
             self._dirty.wait()
             self._sync()
-            self._closing.wait(SYNC_EVERY_S)
 
     def _write_out(self) -> None:
         with self._lock:
