@@ -10,6 +10,7 @@ For as long as it writes, memory that either of the two changes exists twice: at
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -82,6 +83,7 @@ class Aside:
 def _write_and_end(telling: int, draft: Path, state: State, key: bytes, now_s: float) -> NoReturn:
     """All that the copy does."""
     code = 1
+    gc.disable()  # it would write to memory that is shared until then, and close what is not this process's any more
     try:
         _let_go(telling)
         write_draft(draft, state, key, now_s)
