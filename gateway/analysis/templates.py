@@ -229,10 +229,10 @@ def _communities(said: _Said) -> list[NDArray[np.int64]]:
     return sorted((group for group in groups if group.size >= _MIN_PHRASES), key=lambda group: -group.size)
 
 
-def _together(rows: sparse.csr_matrix, weight: NDArray[np.float32]) -> sparse.coo_matrix:
-    """For each pair of columns, the ``weight`` of the rows that show both."""
+def _together(rows: sparse.csr_matrix, weight: NDArray[np.float32]) -> sparse.csc_matrix:
+    """For each pair of columns, the ``weight`` of the rows that show both; pairs in no order."""
     weighted = sparse.csr_matrix((np.repeat(weight, np.diff(rows.indptr)), rows.indices, rows.indptr), shape=rows.shape)
-    return sparse.csr_matrix(weighted.T @ rows).tocoo()
+    return weighted.T @ rows
 
 
 def _requests(rows: sparse.csr_matrix, times: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -243,7 +243,7 @@ def _requests(rows: sparse.csr_matrix, times: NDArray[np.float32]) -> NDArray[np
 
 def _blocks(own: sparse.csr_matrix, times: NDArray[np.float32]) -> NDArray[np.int64]:
     """Block of each phrase: connected by a Jaccard similarity of their requests of ``_SAME_BLOCK`` or more."""
-    count = _together(own, times)
+    count = _together(own, times).tocoo()
     single = _requests(own, times)
     near = count.data >= _SAME_BLOCK * (single[count.row] + single[count.col] - count.data)
     linked = sparse.coo_matrix((np.ones(int(near.sum())), (count.row[near], count.col[near])), shape=count.shape)
@@ -253,7 +253,7 @@ def _blocks(own: sparse.csr_matrix, times: NDArray[np.float32]) -> NDArray[np.in
 def _block_communities(shown: sparse.csr_matrix, account: NDArray[np.int64]) -> NDArray[np.int64]:
     """Community of each block; an account's n requests weigh 1 / sqrt(n) each, so that none dominates."""
     weight = 1.0 / np.sqrt(np.bincount(account, minlength=1)[account])
-    together = _together(shown, weight.astype(np.float32))
+    together = _together(shown, weight.astype(np.float32)).tocsr().tocoo()
     single = np.asarray(shown.T @ weight).ravel()
     keep = together.row < together.col
     left, right = together.row[keep], together.col[keep]
@@ -308,7 +308,7 @@ def _parts(said: _Said, community: NDArray[np.int64]) -> list[_Weighed]:
         return []
     times = said.times[own.matched]
     inside = own.rows[np.flatnonzero(own.matched)][:, kept]
-    count = _together(inside, times)
+    count = _together(inside, times).tocoo()
     single = _requests(inside, times)
     near = count.data * times.sum() >= _MEET * single[count.row] * single[count.col]
     linked = sparse.coo_matrix((np.ones(int(near.sum())), (count.row[near], count.col[near])), shape=count.shape)
