@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.app import build_app
 from gateway.console import build_admin
 from gateway.errors import ConfigError
 from gateway.rooms import Rooms
@@ -150,3 +151,13 @@ def test_settings_show_no_secret() -> None:
         "upstream_api_key": "hunter2",
     }
     assert "hunter2" not in repr(Settings.load({}, **given))
+
+
+async def test_a_page_of_metrics_counts_what_was_answered_a_moment_before(rooms: Rooms) -> None:
+    gateway = httpx.ASGITransport(app=build_app(rooms.settings, rooms=rooms), client=("203.0.113.7", 1))
+    async with client_of(rooms) as client, httpx.AsyncClient(transport=gateway, base_url="http://gateway") as caller:
+        assert (await caller.get("/v2/nothing")).status_code == 404
+        page = (await client.get("/metrics")).text
+    counted = [line for line in page.splitlines() if line.startswith("distillguard_requests_total{")]
+    assert [line.rpartition(" ")[2] for line in counted] == ["1.0"]
+    assert "distillguard_active_requests 0.0" in page
