@@ -25,23 +25,27 @@ log = logging.getLogger("gateway.workers")
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _EARLY_DEATH_S = 5.0
-"""A worker that gives up sooner than this will do so again: the configuration is at fault, so all stop."""
+"""Workers that give up sooner than this, before any lived longer, will do so again: the configuration is at fault."""
 
 _PAUSE_S = 0.5
-"""Before a worker is replaced that was killed right after its start: a crash loop must not burn a core."""
+"""Before a worker is replaced that ended right after its start: a crash loop must not burn a core."""
 
 
 def supervise(count: int, work: Callable[[], int]) -> int:
     """Run ``work`` in ``count`` forked processes until SIGTERM or SIGINT; returns the exit code.
 
-    A worker that dies is replaced; one that gives up right after its start ends everything with its code.
+    A worker that dies is replaced. One that gives up right after its start ends everything with its code, unless one has
+    lived longer: then what keeps it from starting (a policy file that is wrong at the moment, a store that is away) must
+    not end those that serve, and it is tried again until it can.
     """
     workers: dict[int, float] = {}
-    stopping = False
+    stopping, proven = False, False
     code = 0
     parent_lives, parent_held = os.pipe()
 
     def start() -> None:
+        if stopping:
+            return
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # none may come to a worker that is not listed
         workers[_fork(work, parent_lives, parent_held)] = time.monotonic()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
@@ -54,8 +58,7 @@ def supervise(count: int, work: Callable[[], int]) -> int:
     for number in _STOPS:
         signal.signal(number, stop)
     for _ in range(count):
-        if not stopping:
-            start()
+        start()
     while workers:
         pid, status = os.waitpid(-1, 0)
         started_s = workers.pop(pid, None)
@@ -63,26 +66,21 @@ def supervise(count: int, work: Callable[[], int]) -> int:
             continue
         died_of = os.waitstatus_to_exitcode(status)
         log.error("worker died", extra={"pid": pid, "code": died_of})
-        if _gave_up(died_of, time.monotonic() - started_s):
+        proven = proven or _lived(min((started_s, *workers.values())))
+        if died_of > 0 and not proven:
             stopping, code = True, died_of
             _signal_all(workers, signal.SIGTERM)
-        elif not stopping:
+        else:
+            time.sleep(0.0 if _lived(started_s) else _PAUSE_S)
             start()
     os.close(parent_lives)
     os.close(parent_held)
     return code
 
 
-def _gave_up(died_of: int, lived_s: float) -> bool:
-    """Whether a worker ended because it cannot run. One that was killed (code < 0) or crashed is replaced,
-    after a pause where it had just begun.
-    """
-    if lived_s >= _EARLY_DEATH_S:
-        return False
-    if died_of > 0:
-        return True
-    time.sleep(_PAUSE_S)
-    return False
+def _lived(started_s: float) -> bool:
+    """Whether a worker of that time outlived what may be wrong with its configuration."""
+    return time.monotonic() - started_s >= _EARLY_DEATH_S
 
 
 def _fork(work: Callable[[], int], parent_lives: int, parent_held: int) -> int:
