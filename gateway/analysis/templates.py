@@ -232,7 +232,8 @@ def _communities(said: _Said) -> list[NDArray[np.int64]]:
 def _together(rows: sparse.csr_matrix, weight: NDArray[np.float32]) -> sparse.csc_matrix:
     """For each pair of columns, the ``weight`` of the rows that show both; pairs in no order."""
     weighted = sparse.csr_matrix((np.repeat(weight, np.diff(rows.indptr)), rows.indices, rows.indptr), shape=rows.shape)
-    return weighted.T @ rows
+    together: sparse.csc_matrix = weighted.T @ rows
+    return together
 
 
 def _requests(rows: sparse.csr_matrix, times: NDArray[np.float32]) -> NDArray[np.float64]:
