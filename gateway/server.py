@@ -68,9 +68,11 @@ def serve(settings: Settings, on_ready: Callable[[str, str], None] | None = None
     if settings.workers == 1:
         return _run(run_worker(settings, data, admin, on_ready))
     with TemporaryDirectory(prefix="distillguard-workers-") as folder:
-        return supervise(
-            settings.workers, lambda: _run(run_worker(settings, data, admin, None, workers_dir=Path(folder)))
-        )
+
+        def work(served: Callable[[], None]) -> int:
+            return _run(run_worker(settings, data, admin, lambda *_: served(), workers_dir=Path(folder)))
+
+        return supervise(settings.workers, work)
 
 
 def raise_file_limit() -> None:

@@ -7,6 +7,7 @@ whoever is free accepts.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -25,29 +26,30 @@ log = logging.getLogger("gateway.workers")
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _EARLY_DEATH_S = 5.0
-"""Workers that give up sooner than this, before any lived longer, will do so again: the configuration is at fault."""
-
 _PAUSE_S = 0.5
-"""Before a worker is replaced that ended right after its start: a crash loop must not burn a core."""
+"""Before a worker is replaced that ended so soon after its start: a crash loop must not burn a core."""
 
 
-def supervise(count: int, work: Callable[[], int]) -> int:
+def supervise(count: int, work: Callable[[Callable[[], None]], int]) -> int:
     """Run ``work`` in ``count`` forked processes until SIGTERM or SIGINT; returns the exit code.
 
-    A worker that dies is replaced. One that gives up right after its start ends everything with its code, unless one has
-    lived longer: then what keeps it from starting (a policy file that is wrong at the moment, a store that is away) must
-    not end those that serve, and it is tried again until it can.
+    ``work`` calls what it is given once it serves. A worker that dies is replaced. One that gives up ends everything with
+    its code where none has served yet: the configuration is at fault. Later, what keeps it from starting (a policy file
+    that is wrong at the moment, a store that is away) must not end those that serve; it is tried again until it can.
     """
     workers: dict[int, float] = {}
     stopping, proven = False, False
     code = 0
     parent_lives, parent_held = os.pipe()
+    is_served, served = os.pipe()
+    os.set_blocking(is_served, False)
+    os.set_blocking(served, False)
 
     def start() -> None:
         if stopping:
             return
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # none may come to a worker that is not listed
-        workers[_fork(work, parent_lives, parent_held)] = time.monotonic()
+        workers[_fork(lambda: work(lambda: _say(served)), parent_lives, parent_held)] = time.monotonic()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -66,21 +68,30 @@ def supervise(count: int, work: Callable[[], int]) -> int:
             continue
         died_of = os.waitstatus_to_exitcode(status)
         log.error("worker died", extra={"pid": pid, "code": died_of})
-        proven = proven or _lived(min((started_s, *workers.values())))
+        proven = proven or _said(is_served)
         if died_of > 0 and not proven:
             stopping, code = True, died_of
             _signal_all(workers, signal.SIGTERM)
         else:
-            time.sleep(0.0 if _lived(started_s) else _PAUSE_S)
+            time.sleep(0.0 if time.monotonic() - started_s >= _EARLY_DEATH_S else _PAUSE_S)
             start()
-    os.close(parent_lives)
-    os.close(parent_held)
+    for end in (parent_lives, parent_held, is_served, served):
+        os.close(end)
     return code
 
 
-def _lived(started_s: float) -> bool:
-    """Whether a worker of that time outlived what may be wrong with its configuration."""
-    return time.monotonic() - started_s >= _EARLY_DEATH_S
+def _say(pipe: int) -> None:
+    """Write to a pipe that is read once; a full one says it already."""
+    with contextlib.suppress(BlockingIOError):
+        os.write(pipe, b"1")
+
+
+def _said(pipe: int) -> bool:
+    """Whether anything was written to a pipe; returns at once."""
+    try:
+        return bool(os.read(pipe, 1))
+    except BlockingIOError:
+        return False
 
 
 def _fork(work: Callable[[], int], parent_lives: int, parent_held: int) -> int:

@@ -49,7 +49,7 @@ class Process:
         self.process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**os.environ, **environment},
+            env={**os.environ, "TMPDIR": str(folder), **environment},  # what it leaves when it is killed
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
