@@ -9,7 +9,7 @@ import click
 
 
 @click.command(short_help="Everything embedded: a model server, the gateway, customers.")
-@click.option("--once", is_flag=True, help="End when the customers are done (under a minute).")
+@click.option("--once", is_flag=True, help="End when the customers are done (some seconds).")
 @click.option("--port", default=0, metavar="PORT", help="Data port [default: a free one].")
 @click.option("--admin-port", default=0, metavar="PORT", help="Admin port [default: a free one].")
 @click.option("--policies", type=click.Path(path_type=Path), help="Policy folder [default: the shipped one].")

@@ -218,7 +218,6 @@ ROUTES: tuple[Route, ...] = (
     ),
 )
 
-BY_NAME = {route.name: route for route in ROUTES}
 _BY_PATH: dict[str, tuple[Route, ...]] = {
     path: tuple(route for route in ROUTES if route.path == path) for path in {route.path for route in ROUTES}
 }

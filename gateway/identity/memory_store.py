@@ -1,4 +1,4 @@
-"""A key store in memory: the fake that tests and the demo use, held to the real ones' conformance suite."""
+"""A key store in memory: the fake that tests use, held to the real ones' conformance suite."""
 
 from __future__ import annotations
 

@@ -32,7 +32,6 @@ _HEAD_ONLY = "HEAD"
 _STATUSES = range(100, 600)
 """All that have a meaning (RFC 9110 section 15)."""
 _INTERIM = range(100, 200)
-_SWITCHING = 101
 _BODILESS = frozenset((204, 304))
 
 
