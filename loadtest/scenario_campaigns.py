@@ -23,6 +23,7 @@ class Campaign:
 
     ``attack_share`` of the requests are extraction, the others cover traffic. ``passes``: signatures are replayed.
     ``second_from``: the first pool stops then, and a second one that reuses part of its means takes over.
+    ``aged``: the accounts were made or bought one by one over ten months, and give no telephone.
     """
 
     accounts: int
@@ -36,6 +37,7 @@ class Campaign:
     second_from: float | None = None
     pivots: bool = False
     life_days: float = 30.0
+    aged: bool = False
 
 
 _SHARED_EXITS: Final = 0.25
@@ -59,6 +61,8 @@ KINDS: Final[Mapping[str, tuple[Campaign, ...]]] = {
         Campaign(accounts=120, per_day=10),
         Campaign(accounts=150, per_day=10, variants=3_000, attack_share=0.5, since=3.0),
     ),
+    "aged": (Campaign(accounts=200, per_day=10, aged=True),),
+    "aged_paraphrased": (Campaign(accounts=250, per_day=10, variants=3_000, attack_share=0.3, aged=True),),
 }
 """Scenario to the campaigns in it."""
 
@@ -129,6 +133,9 @@ class Operator:
             given["created_at"] = rng.choice(self.bursts) + rng.uniform(0, 2_400)
         elif rng.random() < 0.6:  # noqa: PLR2004 - the others were bought and are old
             given["created_at"] = START_S + (since - rng.uniform(0.1, 20)) * DAY_S
+        if plan.aged:
+            given["phone_country"] = None
+            given["created_at"] = START_S - rng.uniform(2, 300) * DAY_S
         actor = world.add("campaign", self.ask, campaign=self.name, **given)
         actor.times = world.steady_times(actor, plan.per_day, since, until)
         return actor

@@ -37,6 +37,12 @@ def test_a_fixed_prompt_is_fixed_and_a_paraphrased_one_is_not() -> None:
     assert openings["low_and_slow"] > 0.5
 
 
+def test_aged_accounts_share_neither_the_hour_of_sign_up_nor_telephones() -> None:
+    members = [actor.row for actor in make("aged", 2, people=100, days=3.0).actors if actor.campaign]
+    assert len({int(row["created_at"] // 86_400) for row in members}) > len(members) / 2
+    assert not [row for row in members if row["phone_country"]]
+
+
 def _text(path: Path) -> str:
     return gzip.decompress(path.read_bytes()).decode()
 
